@@ -1,0 +1,1 @@
+"""The door: publish in, tail out; no model, no dataflow, no SQL."""

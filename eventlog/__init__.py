@@ -1,0 +1,1 @@
+"""Where records lie between steps: bytes, keys, offsets; no meaning."""

@@ -1,0 +1,149 @@
+"""The seam every log is behind: bytes with a key, an id and an offset; no meaning.
+
+Words are Kafka's. A topic is an append-only sequence cut into partitions; a record keeps its offset for
+ever; offsets grow within a partition but need not be without gaps. All records of one key lie in one
+partition of each topic, in the order in which they were appended.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Appended", "EventLog", "LogRecord", "NewRecord", "Notify"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """Bytes to append; `at_s` is the producer's wall clock, seconds since 1970."""
+
+    topic: str
+    key: str
+    event_id: str
+    value: bytes
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """Bytes as they lie in the log.
+
+    `cursor` is the opaque text from which `read_key` goes on *after* this record.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    event_id: str
+    value: bytes
+    at_s: float
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a record lies; `repeat` when its id was there already (the bytes first stored stay)."""
+
+    topic: str
+    partition: int
+    offset: int
+    cursor: str
+    repeat: bool
+
+
+Notify = Callable[[frozenset[str]], None]
+"""Called with the keys that got new records, from the log's own thread; must return at once."""
+
+
+class EventLog(Protocol):
+    """An append-only log of the topics in `schemas.topics`.
+
+    Every method may be called from any thread. All raise `LogUnavailable` when the store cannot be reached
+    and `UnknownTopic` for a topic that is not in the table.
+    """
+
+    def append(self, records: Sequence[NewRecord]) -> list[Appended]:
+        """Store records, all or none, and wait until they are as durable as the log promises.
+
+        A record whose ``(topic, event_id)`` is there already is not stored again; its result says `repeat`
+        and where the first one lies. The order of one call is kept.
+
+        Raises:
+            KeyErased: A key was erased; nothing of the call was stored.
+        """
+        ...
+
+    def submit(self, records: Sequence[NewRecord]) -> "Future[list[Appended]]":
+        """Start `append` without waiting; the future has its result or its error."""
+        ...
+
+    def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
+        """Give up to `limit` records with offset >= `start`, in order; [] when there are none yet.
+
+        Raises:
+            OffsetGone: Records at `start` were trimmed by retention (an erased session leaves a gap, not this).
+        """
+        ...
+
+    def read_key(self, key: str, topics: Sequence[str], cursor: str, limit: int) -> list[LogRecord]:
+        """Give up to `limit` records of one key from several topics after `cursor`, in one order.
+
+        Every reader of this log sees the same records of a key in the same order, whatever its cursor.
+
+        Raises:
+            OffsetGone: The cursor is malformed, was trimmed, or lies beyond the end of the log.
+        """
+        ...
+
+    def find(self, topic: str, event_id: str) -> LogRecord | None:
+        """Give the record with this id, or None."""
+        ...
+
+    def end(self, topic: str, partition: int = 0) -> int:
+        """Give the offset after the last record of a partition (0 when it is empty); cheap enough to poll."""
+        ...
+
+    def offset_at(self, topic: str, partition: int, at_s: float) -> int:
+        """Give the first offset whose `at_s` is at or after a time; `end` when there is none."""
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """Give the number of partitions of a topic, numbered from 0."""
+        ...
+
+    def cursor_start(self) -> str:
+        """Give the cursor before the first record."""
+        ...
+
+    def cursor_now(self) -> str:
+        """Give the cursor after the last record stored so far."""
+        ...
+
+    def cursor_at(self, at_s: float) -> str:
+        """Give the cursor after the last record stored before a wall-clock time."""
+        ...
+
+    def erase(self, key: str) -> int:
+        """Remove every record of a key from every topic, for good, and refuse it from now on.
+
+        Returns:
+            How many records were removed.
+        """
+        ...
+
+    def erased(self, key: str) -> bool:
+        """Say whether a key was erased."""
+        ...
+
+    def trim(self, topic: str, before_s: float) -> int:
+        """Remove the records of a topic that are older than a time; gives how many."""
+        ...
+
+    def subscribe(self, notify: Notify) -> Callable[[], None]:
+        """Have `notify` called after each commit; call what is given back to end it."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was accepted, then release the store; harmless when called twice."""
+        ...

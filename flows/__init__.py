@@ -1,0 +1,1 @@
+"""How it is wired: the only code that knows Bytewax."""

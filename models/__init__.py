@@ -1,0 +1,1 @@
+"""Who listens, reads and writes: models behind operators.ports, loaded on first use."""

@@ -1,0 +1,1 @@
+"""What travels: the records, the table of topics and how they become bytes."""

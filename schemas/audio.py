@@ -1,0 +1,30 @@
+"""Sound as it arrives."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Identifier, Record
+
+__all__ = ["SAMPLE_RATE_HZ", "AudioChunk"]
+
+SAMPLE_RATE_HZ = 16_000
+
+
+class AudioChunk(Record):
+    """A run of samples of one track: 16 kHz, mono, little-endian int16.
+
+    Attributes:
+        track: The input it came from (a microphone, a tab).
+        sequence: Position in the track, counted from 0.
+        start_sample: Index of the first sample since the session's first sample.
+        pcm: The samples, 2 bytes each; at most 60 s.
+        last: No more chunks follow on this track.
+    """
+
+    type: Literal["audio_chunk"] = "audio_chunk"
+    track: Identifier
+    sequence: Annotated[int, Field(ge=0)]
+    start_sample: Annotated[int, Field(ge=0)]
+    pcm: Annotated[bytes, Field(max_length=60 * SAMPLE_RATE_HZ * 2)]
+    last: bool = False

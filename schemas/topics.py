@@ -1,0 +1,71 @@
+"""The table of topics: name -> record type, key and retention."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.answers import AnswerRecord
+from schemas.audio import AudioChunk
+from schemas.dead_letters import DeadLetter
+from schemas.errors import UnknownTopic
+from schemas.meeting import MeetingEvent
+from schemas.memory import MemoryUpdate
+from schemas.questions import QuestionRecord
+from schemas.speech import Caption, SpeakerTurn, Utterance
+from schemas.usage import Usage
+
+__all__ = ["SHOWN_TOPICS", "TOPICS", "Topic", "topic_named"]
+
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic.
+
+    Attributes:
+        name: As in the log.
+        holds: The record type, or the union told apart by ``type``.
+        written_by: The flow that writes it, or "api".
+        retention_s: How long records are kept after they were written; None = until the session is erased.
+        note: What it is for, one line.
+    """
+
+    name: str
+    holds: Any
+    written_by: str
+    retention_s: int | None
+    note: str
+
+
+# Every topic is keyed by session_id, so the order of a session's records holds within a topic.
+TOPICS: dict[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic("audio", AudioChunk, "api", 6 * HOUR_S, "sound as it arrived"),
+        Topic("captions", Caption, "api", None, "text heard, partial and final"),
+        Topic("speaker-turns", SpeakerTurn, "speaker_turns", None, "who held the floor"),
+        Topic("utterances", Utterance, "utterances", None, "one speaker's words between two boundaries"),
+        Topic("meeting", MeetingEvent, "api", None, "opened, joined, left, shared, agenda, noted, closed"),
+        Topic("questions", QuestionRecord, "questions", None, "what was asked; the api adds what clients ask"),
+        Topic("memory", MemoryUpdate, "memory", None, "lines kept and notes changed"),
+        Topic("answers", AnswerRecord, "answers", None, "answer deltas, answers, failures"),
+        Topic("usage", Usage, "usage", None, "metered seconds and tokens"),
+        Topic("dead-letters", DeadLetter, "every flow", 30 * DAY_S, "records that could not be processed"),
+    )
+}
+
+SHOWN_TOPICS: tuple[str, ...] = ("meeting", "captions", "questions", "answers", "memory")
+"""What a client of a session sees on its stream."""
+
+
+def topic_named(name: str) -> Topic:
+    """Find a topic of the table.
+
+    Raises:
+        UnknownTopic: No such topic.
+    """
+    try:
+        return TOPICS[name]
+    except KeyError:
+        raise UnknownTopic(f"no topic {name!r}; there are {', '.join(TOPICS)}") from None
