@@ -1,0 +1,93 @@
+"""Runs model calls beside the dataflow: one event loop in a thread of its own, pieces handed over in queues."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from operators.answering import AnswerContext, AnswerDone, Answering, AnswerText
+from schemas.errors import EngineError, ModelError
+from schemas.questions import Question
+
+__all__ = ["AnsweringRoom", "Call"]
+
+logger = structlog.get_logger("flows")
+
+
+@dataclass(slots=True)
+class Call:
+    """One running answer; `pieces` is filled by the room and emptied by the flow.
+
+    The last thing in `pieces` is an `AnswerDone`, or the error that ended the call.
+    """
+
+    pieces: deque[AnswerText | AnswerDone | EngineError] = field(default_factory=deque)
+    started_s: float = field(default_factory=time.monotonic)
+    future: "Future[None] | None" = None
+
+    def cancel(self) -> None:
+        """End the call at once; the model's connection is closed and no more tokens are paid for."""
+        if self.future is not None:
+            self.future.cancel()
+
+
+class AnsweringRoom:
+    """A thread with an event loop in which answers are written, many at a time."""
+
+    def __init__(self, answering: Answering, at_once: int = 64) -> None:
+        """Answer with `answering`, at most `at_once` questions together; further ones wait their turn."""
+        self._answering, self._at_once = answering, at_once
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="answering", daemon=True)
+        self._places: asyncio.Semaphore | None = None
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def start(self, question: Question, context: AnswerContext) -> Call:
+        """Begin to answer; returns at once."""
+        call = Call()
+        call.future = asyncio.run_coroutine_threadsafe(self._answer(call, question, context), self._loop)
+        return call
+
+    async def _answer(self, call: Call, question: Question, context: AnswerContext) -> None:
+        if self._places is None:
+            self._places = asyncio.Semaphore(self._at_once)
+        try:
+            async with self._places:
+                stream: AsyncIterator[Any] = self._answering.answer(question, context)
+                async with aclosing(stream) as pieces:  # type: ignore[type-var]
+                    async for piece in pieces:
+                        call.pieces.append(piece)
+        except ModelError as error:
+            call.pieces.append(error)
+        except EngineError as error:
+            call.pieces.append(error)
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Cancel what runs, close the model's connections and end the thread."""
+        if not self._thread.is_alive():
+            return
+        ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        try:
+            ending.result(timeout_s)
+        except TimeoutError:
+            logger.warning("answers_did_not_end_in_time")
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout_s)
+
+    async def _end(self) -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._answering.aclose()
