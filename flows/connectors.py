@@ -204,4 +204,3 @@ def append_unless_erased(log: EventLog, topic: str, records: Sequence[Record]) -
             waiting = kept
         else:
             return
-

@@ -1,0 +1,452 @@
+"""The embedded log: one SQLite file, one writer that commits what many callers append together.
+
+Offsets are one growing number over all topics, so a cursor is that number as text and all readers of a session
+see its topics in one order. Readers poll or are notified; they never wait for the writer (WAL).
+"""
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from eventlog.base import Appended, LogRecord, NewRecord, Notify
+from eventlog.sqlite_schema import open_connection, prepare
+from schemas.errors import KeyErased, LogError, LogUnavailable, OffsetGone
+from schemas.topics import TOPICS, topic_named
+
+__all__ = ["SqliteLog"]
+
+GROUP_RECORDS = 2_000
+GROUP_BYTES = 8 * 1024 * 1024
+FOREIGN_CHECK_S = 0.05
+"""How stale `end` may be about what another process appended."""
+
+_COLUMNS = "offset, topic, key, event_id, at_s, value"
+_TOPIC_NUMBERS = {name: number for number, name in enumerate(TOPICS)}
+_TOPIC_NAMES = list(TOPICS)
+
+
+@dataclass(slots=True)
+class _Submission:
+    records: Sequence[NewRecord]
+    future: "Future[list[Appended]]"
+
+
+class SqliteLog:
+    """An event log in one SQLite file.
+
+    With ``sync="normal"`` an accepted append survives the death of the process (kill -9) but the last few
+    may be lost when the machine loses power; with ``sync="full"`` every commit is flushed to the disk and
+    survives that as well, at several times the cost. The file is never left half written either way.
+    """
+
+    def __init__(self, path: Path, sync: Literal["normal", "full"] = "normal") -> None:
+        """Open the file, making it and its folder when missing.
+
+        Raises:
+            LogUnavailable: It cannot be opened, is no log, or was written by a newer version.
+        """
+        self._path, self._sync = path, sync
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+        self._subscribers: tuple[Notify, ...] = ()
+        self._closed = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = open_connection(path, sync)
+        except (sqlite3.Error, OSError) as error:
+            raise _unavailable(path, error) from error
+        self._ends = dict.fromkeys(TOPICS, 0)
+        self._erased: set[str] = set()
+        self._last = 0
+        self._version = -1
+        try:
+            prepare(self._writer, path)
+            self._reload()
+        except sqlite3.Error as error:
+            self._writer.close()
+            raise _unavailable(path, error) from error
+        self._checked_s = time.monotonic()
+        self._queue: queue.SimpleQueue[_Submission | Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
+        self._thread.start()
+
+    # ---- writing ----------------------------------------------------------------------------------
+
+    def append(self, records: Sequence[NewRecord]) -> list[Appended]:
+        """Store records and wait; see `EventLog.append`."""
+        return self.submit(records).result()
+
+    def submit(self, records: Sequence[NewRecord]) -> "Future[list[Appended]]":
+        """Queue records for the next commit; see `EventLog.submit`."""
+        future: Future[list[Appended]] = Future()
+        with self._guard:
+            if self._closed:
+                future.set_exception(LogUnavailable("the log is closed"))
+            else:
+                self._queue.put(_Submission(records, future))
+        return future
+
+    def _write_forever(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group: list[_Submission] = []
+            task: Callable[[], None] | None = None
+            count = size = 0
+            taken: _Submission | Callable[[], None] | None = first
+            while taken is not None:
+                if not isinstance(taken, _Submission):
+                    task = taken
+                    break
+                group.append(taken)
+                count += len(taken.records)
+                size += sum(len(record.value) for record in taken.records)
+                if count >= GROUP_RECORDS or size >= GROUP_BYTES:
+                    break
+                try:
+                    taken = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if taken is None:
+                    self._queue.put(None)
+            if group:
+                self._commit(group)
+            if task is not None:
+                task()
+
+    def _commit(self, group: list[_Submission]) -> None:
+        results: list[tuple[_Submission, list[Appended] | LogError]] = []
+        before, ends = self._last, dict(self._ends)
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._reload_if_foreign()
+            before, ends = self._last, dict(self._ends)
+            for submission in group:
+                results.append((submission, self._insert(submission.records)))
+            if self._last != before:
+                self._writer.execute("UPDATE high_water SET offset = ?", (self._last,))
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._last, self._ends = before, ends
+            self._roll_back()
+            trouble = _unavailable(self._path, error)
+            for submission in group:
+                submission.future.set_exception(trouble)
+            return
+        keys: set[str] = set()
+        for submission, result in results:
+            if isinstance(result, LogError):
+                submission.future.set_exception(result)
+            else:
+                keys.update(record.key for record in submission.records)
+                submission.future.set_result(result)
+        if keys:
+            for notify in self._subscribers:
+                notify(frozenset(keys))
+
+    def _insert(self, records: Sequence[NewRecord]) -> list[Appended] | LogError:
+        for record in records:
+            if record.topic not in _TOPIC_NUMBERS:
+                try:
+                    topic_named(record.topic)
+                except LogError as error:
+                    return error
+            if record.key in self._erased:
+                return KeyErased(f"session {record.key} was erased")
+        stored: list[Appended] = []
+        execute = self._writer.execute
+        for record in records:
+            number, offset = _TOPIC_NUMBERS[record.topic], self._last + 1
+            done = execute(
+                "INSERT INTO records(offset, topic, key, event_id, at_s, value) VALUES (?,?,?,?,?,?)"
+                " ON CONFLICT(topic, event_id) DO NOTHING",
+                (offset, number, record.key, record.event_id, record.at_s, record.value),
+            )
+            repeat = done.rowcount == 0
+            if repeat:
+                row = execute(
+                    "SELECT offset FROM records WHERE topic=? AND event_id=?", (number, record.event_id)
+                ).fetchone()
+                offset = row[0]
+            else:
+                self._last, self._ends[record.topic] = offset, offset + 1
+            stored.append(Appended(record.topic, 0, offset, str(offset), repeat))
+        return stored
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            try:
+                self._writer.execute("ROLLBACK")
+            except sqlite3.Error:
+                self._writer.interrupt()
+
+    def _reload_if_foreign(self) -> None:
+        version = self._writer.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self._reload()
+
+    def _reload(self) -> None:
+        """Read what another process may have changed: ends, erased keys, the last offset ever given."""
+        self._version = self._writer.execute("PRAGMA data_version").fetchone()[0]
+        self._last = self._writer.execute("SELECT offset FROM high_water").fetchone()[0]
+        self._erased = {key for (key,) in self._writer.execute("SELECT key FROM erased")}
+        for number, name in enumerate(_TOPIC_NAMES):
+            row = self._writer.execute("SELECT max(offset) FROM records WHERE topic=?", (number,)).fetchone()
+            self._ends[name] = max(self._ends[name], (row[0] or 0) + 1 if row[0] else 0)
+
+    def _in_writer(self, work: Callable[[sqlite3.Connection], int]) -> int:
+        """Run work in the writer's thread, alone in a transaction."""
+        outcome: Future[int] = Future()
+
+        def run() -> None:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                self._reload_if_foreign()
+                result = work(self._writer)
+                self._writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                outcome.set_exception(_unavailable(self._path, error))
+            else:
+                outcome.set_result(result)
+
+        with self._guard:
+            if self._closed:
+                raise LogUnavailable("the log is closed")
+            self._queue.put(run)
+        return outcome.result()
+
+    def erase(self, key: str) -> int:
+        """Remove a session for good; see `EventLog.erase`. Its bytes are overwritten in the file."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            connection.execute("INSERT OR IGNORE INTO erased(key, at_s) VALUES (?, ?)", (key, time.time()))
+            self._erased.add(key)
+            return int(connection.execute("DELETE FROM records WHERE key=?", (key,)).rowcount)
+
+        removed = self._in_writer(work)
+        self._empty_wal()
+        for notify in self._subscribers:
+            notify(frozenset({key}))
+        return removed
+
+    def _empty_wal(self) -> None:
+        """Bring the overwritten pages into the file and cut the write-ahead log, where the old ones still lie."""
+        done: Future[int] = Future()
+
+        def run() -> None:
+            try:
+                for _ in range(20):
+                    busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                    if not busy:
+                        break
+                    time.sleep(0.01)
+            except sqlite3.Error as error:
+                done.set_exception(_unavailable(self._path, error))
+            else:
+                done.set_result(0)
+
+        with self._guard:
+            if self._closed:
+                return
+            self._queue.put(run)
+        done.result()
+
+    def trim(self, topic: str, before_s: float) -> int:
+        """Remove records of a topic older than a time; see `EventLog.trim`."""
+        number = _number(topic)
+
+        def work(connection: sqlite3.Connection) -> int:
+            row = connection.execute(
+                "SELECT max(offset) FROM records WHERE topic=? AND at_s < ?", (number, before_s)
+            ).fetchone()
+            if row[0] is None:
+                return 0
+            connection.execute(
+                "INSERT INTO trimmed(topic, offset) VALUES (?, ?)"
+                " ON CONFLICT(topic) DO UPDATE SET offset = max(offset, excluded.offset)",
+                (number, row[0]),
+            )
+            return int(
+                connection.execute("DELETE FROM records WHERE topic=? AND offset <= ?", (number, row[0])).rowcount
+            )
+
+        return self._in_writer(work)
+
+    # ---- reading ----------------------------------------------------------------------------------
+
+    def _reader(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            with self._guard:
+                if self._closed:
+                    raise LogUnavailable("the log is closed")
+                try:
+                    found = open_connection(self._path, self._sync, read_only=True)
+                except sqlite3.Error as error:
+                    raise _unavailable(self._path, error) from error
+                self._readers.append(found)
+            self._local.connection = found
+        return found
+
+    def _select(self, sql: str, arguments: Sequence[object]) -> list[tuple[object, ...]]:
+        try:
+            return self._reader().execute(sql, tuple(arguments)).fetchall()
+        except sqlite3.Error as error:
+            raise _unavailable(self._path, error) from error
+
+    def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
+        """Give records from an offset on; see `EventLog.read`."""
+        del partition
+        number = _number(topic)
+        rows = self._select(
+            f"SELECT {_COLUMNS} FROM records WHERE topic=? AND offset>=? ORDER BY offset LIMIT ?",  # noqa: S608
+            (number, start, limit),
+        )
+        self._refuse_trimmed((number,), start, whole=start == 0)
+        return [_record(row) for row in rows]
+
+    def _refuse_trimmed(self, numbers: Iterable[int], start: int, *, whole: bool = False) -> None:
+        """Complain when records at or after `start` were trimmed; a reader from the very start takes what is left."""
+        if whole:
+            return
+        for (trimmed,) in self._select(
+            f"SELECT offset FROM trimmed WHERE topic IN ({_marks(numbers)})",  # noqa: S608 - our own numbers
+            (),
+        ):
+            if isinstance(trimmed, int) and start <= trimmed:
+                raise OffsetGone(f"records up to {trimmed} were trimmed")
+
+    def read_key(self, key: str, topics: Sequence[str], cursor: str, limit: int) -> list[LogRecord]:
+        """Give a session's records of several topics after a cursor; see `EventLog.read_key`."""
+        after = self._offset_of(cursor)
+        numbers = [_number(topic) for topic in topics]
+        rows = self._select(
+            f"SELECT {_COLUMNS} FROM records WHERE key=? AND offset>? AND topic IN ({_marks(numbers)})"  # noqa: S608
+            " ORDER BY offset LIMIT ?",
+            (key, after, limit),
+        )
+        self._refuse_trimmed(numbers, after + 1, whole=after == 0)
+        return [_record(row) for row in rows]
+
+    def _offset_of(self, cursor: str) -> int:
+        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+            raise OffsetGone("not a cursor of this log")
+        after = int(cursor)
+        if after > self._last:
+            self._look_for_foreign(at_once=True)
+            if after > self._last:
+                raise OffsetGone("the cursor lies beyond the end of this log")
+        return after
+
+    def find(self, topic: str, event_id: str) -> LogRecord | None:
+        """Give the record with an id; see `EventLog.find`."""
+        rows = self._select(
+            f"SELECT {_COLUMNS} FROM records WHERE topic=? AND event_id=?",  # noqa: S608 - our own columns
+            (_number(topic), event_id),
+        )
+        return _record(rows[0]) if rows else None
+
+    def end(self, topic: str, partition: int = 0) -> int:
+        """Give the offset after a topic's last record; see `EventLog.end`."""
+        del partition
+        _number(topic)
+        self._look_for_foreign()
+        return self._ends[topic]
+
+    def _look_for_foreign(self, *, at_once: bool = False) -> None:
+        """Notice what other processes appended, at most every 50 ms: our own appends are known without asking."""
+        now = time.monotonic()
+        if not at_once and now - self._checked_s < FOREIGN_CHECK_S:
+            return
+        self._checked_s = now
+        rows = self._select("SELECT offset FROM high_water", ())
+        if isinstance(rows[0][0], int) and rows[0][0] > self._last and not self._closed:
+            self._in_writer(lambda _: 0)
+
+    def offset_at(self, topic: str, partition: int, at_s: float) -> int:
+        """Give the first offset at or after a time; see `EventLog.offset_at`."""
+        rows = self._select("SELECT min(offset) FROM records WHERE topic=? AND at_s>=?", (_number(topic), at_s))
+        found = rows[0][0]
+        return found if isinstance(found, int) else self.end(topic, partition)
+
+    def partitions(self, topic: str) -> int:
+        """Give 1: an embedded topic has one partition."""
+        _number(topic)
+        return 1
+
+    def cursor_start(self) -> str:
+        """Give the cursor before the first record."""
+        return "0"
+
+    def cursor_now(self) -> str:
+        """Give the cursor after the last record."""
+        self._look_for_foreign()
+        return str(self._last)
+
+    def cursor_at(self, at_s: float) -> str:
+        """Give the cursor before the first record at or after a time."""
+        found = self._select("SELECT min(offset) FROM records WHERE at_s>=?", (at_s,))[0][0]
+        return str(found - 1) if isinstance(found, int) else self.cursor_now()
+
+    def erased(self, key: str) -> bool:
+        """Say whether a session was erased."""
+        return key in self._erased
+
+    def subscribe(self, notify: Notify) -> Callable[[], None]:
+        """Call `notify` after each commit; see `EventLog.subscribe`."""
+        with self._guard:
+            self._subscribers = (*self._subscribers, notify)
+
+        def end() -> None:
+            with self._guard:
+                self._subscribers = tuple(other for other in self._subscribers if other is not notify)
+
+        return end
+
+    def close(self) -> None:
+        """Commit what is queued, then close every connection."""
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        with self._guard:
+            for reader in self._readers:
+                reader.close()
+            self._writer.close()
+
+
+def _record(row: Sequence[Any]) -> LogRecord:
+    offset, topic, key, event_id, at_s, value = row
+    return LogRecord(_TOPIC_NAMES[topic], 0, offset, key, event_id, value, at_s, str(offset))
+
+
+def _number(topic: str) -> int:
+    number = _TOPIC_NUMBERS.get(topic)
+    if number is None:
+        topic_named(topic)
+        raise LogError(topic)
+    return number
+
+
+def _marks(numbers: Iterable[int]) -> str:
+    return ",".join(str(number) for number in numbers)
+
+
+def _unavailable(path: Path, error: Exception) -> LogUnavailable:
+    text = str(error)
+    advice = ""
+    if "full" in text:
+        advice = "; free some space on that disk"
+    elif "readonly" in text or "unable to open" in text or isinstance(error, PermissionError):
+        advice = "; check that the folder exists and may be written"
+    elif "malformed" in text or "not a database" in text:
+        advice = "; the file is damaged or not a log: restore it from a backup or move it away"
+    return LogUnavailable(f"the log {path.name} cannot be used: {text}{advice}")

@@ -1,0 +1,274 @@
+"""questions + memory + meeting -> answers: starts a model call per question and hands its pieces on as they come."""
+
+import pickle
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from bytewax.operators import StatefulBatchLogic
+
+from eventlog.base import EventLog
+from flows.answering_room import AnsweringRoom, Call
+from flows.logic import Arrived
+from operators.answering import AnswerContext, AnswerDone, AnswerText
+from operators.memory import EMPTY_MEMORY, Memory, apply_update
+from operators.ports import SearchScope
+from schemas.answers import Answer, AnswerDelta, AnswerFailed, answer_id_of
+from schemas.base import Record, derive_id
+from schemas.errors import EngineError, ModelError, ModelTimeout
+from schemas.meeting import MeetingClosed, MeetingOpened
+from schemas.memory import MemoryUpdate
+from schemas.questions import Question, QuestionWithdrawn
+
+__all__ = ["AnswersLogic", "closing_id"]
+
+logger = structlog.get_logger("flows")
+
+FIRST_DRAIN_MS = 2.0
+DRAIN_MS = 15.0
+"""Pieces are looked for this often: below what an eye notices, and 200 sessions cost a quarter of a core."""
+FORGET_CLOSED_S = 60.0
+FORGET_IDLE_S = 24 * 3600.0
+
+
+def closing_id(answer_id: str) -> str:
+    """Give the event id of the one record that closes an answer, whatever closes it."""
+    return derive_id(answer_id, "closed")
+
+
+@dataclass(slots=True)
+class _Running:
+    """An answer being written; `call` is never part of a snapshot."""
+
+    question: Question
+    context: AnswerContext
+    call: Call
+    next_index: int = 0
+    first_ms: float | None = None
+
+
+@dataclass(slots=True)
+class _Session:
+    opened: MeetingOpened | None = None
+    memory: Memory = EMPTY_MEMORY
+    running: dict[str, _Running] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
+    touched_s: float = 0.0
+    closed_s: float | None = None
+
+
+@dataclass(slots=True)
+class AnswersLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
+    """One shard of the answers flow.
+
+    Nothing here waits: model and search run in the room's own thread. Unfinished questions are in the
+    snapshot; after a fault they are asked again under the next `attempt`, and a question whose answer is
+    already closed in the log is not asked again.
+    """
+
+    room: AnsweringRoom
+    log: EventLog
+    attempt: int
+    sessions: dict[str, _Session] = field(default_factory=dict)
+
+    @classmethod
+    def builder(
+        cls, room: AnsweringRoom, log: EventLog, attempt: int
+    ) -> Callable[[dict[str, bytes] | None], "AnswersLogic"]:
+        """Give the function that Bytewax calls to make or restore a shard."""
+
+        def build(snapshot: dict[str, bytes] | None) -> AnswersLogic:
+            logic = cls(room, log, attempt)
+            for session_id, packed in (snapshot or {}).items():
+                logic._restore(session_id, packed)
+            return logic
+
+        return build
+
+    def _restore(self, session_id: str, packed: bytes) -> None:
+        opened, memory, waiting, withdrawn, touched_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own
+        session = _Session(opened, memory, {}, withdrawn, touched_s, closed_s)
+        self.sessions[session_id] = session
+        for question, context in waiting:
+            self._begin(session, question, context)
+
+    def on_batch(self, values: list[Arrived]) -> tuple[Iterable[Record], bool]:
+        """Take questions, withdrawals, memory and meeting events in."""
+        out: list[Record] = []
+        for arrived in values:
+            record = arrived.record
+            session = self.sessions.setdefault(record.session_id, _Session())
+            session.touched_s = arrived.at_s
+            match record:
+                case Question():
+                    self._ask(session, record, out)
+                case QuestionWithdrawn():
+                    session.withdrawn |= {record.question_id}
+                    self._stop(session, record.question_id, "cancelled", out)
+                case MemoryUpdate():
+                    session.memory = apply_update(session.memory, record)
+                case MeetingOpened():
+                    session.opened = record
+                case MeetingClosed():
+                    self._close(session, record, out)
+                case _:
+                    pass
+        self._drain(out)
+        return out, self.RETAIN
+
+    def _ask(self, session: _Session, question: Question, out: list[Record]) -> None:
+        running = session.running.get(question.question_id)
+        if question.question_id in session.withdrawn:
+            return
+        if running is not None:
+            if running.question.revision >= question.revision:
+                return
+            self._stop(session, question.question_id, "superseded", out)
+        if self.log.find("answers", closing_id(answer_id_of(question))) is not None:
+            return  # answered before the fault; asking again would only cost money
+        opened = session.opened
+        context = AnswerContext(
+            scope=SearchScope(opened.owner_id if opened else "local", opened.collections if opened else ()),
+            kind=opened.kind if opened else "meeting",
+            language=opened.language if opened else "en",
+            said=tuple(session.memory.said),
+            notes=tuple(session.memory.notes),
+        )
+        self._begin(session, question, context)
+
+    def _begin(self, session: _Session, question: Question, context: AnswerContext) -> None:
+        session.running[question.question_id] = _Running(question, context, self.room.start(question, context))
+
+    def _stop(self, session: _Session, question_id: str, reason: str, out: list[Record]) -> None:
+        running = session.running.pop(question_id, None)
+        if running is not None:
+            running.call.cancel()
+            out.append(self._failed(running, reason))
+
+    def _close(self, session: _Session, closed: MeetingClosed, out: list[Record]) -> None:
+        session.closed_s = time.time()
+        if closed.reason == "deleted":
+            for question_id in list(session.running):
+                self._stop(session, question_id, "session_closed", out)
+
+    def on_notify(self) -> tuple[Iterable[Record], bool]:
+        """Hand on the pieces that came, and forget sessions that are over."""
+        out: list[Record] = []
+        self._drain(out)
+        now_s = time.time()
+        for session_id, session in list(self.sessions.items()):
+            over = session.closed_s is not None and now_s - session.closed_s > FORGET_CLOSED_S
+            if not session.running and (over or now_s - session.touched_s > FORGET_IDLE_S):
+                del self.sessions[session_id]
+        return out, self.RETAIN
+
+    def _drain(self, out: list[Record]) -> None:
+        for session in self.sessions.values():
+            for question_id, running in list(session.running.items()):
+                if running.call.pieces and self._hand_on(running, out):
+                    del session.running[question_id]
+
+    def _hand_on(self, running: _Running, out: list[Record]) -> bool:
+        """Turn the pieces that came into records; give whether the answer is closed."""
+        text = ""
+        end: AnswerDone | EngineError | None = None
+        while running.call.pieces and end is None:
+            piece = running.call.pieces.popleft()
+            if isinstance(piece, AnswerText):
+                text += piece.text
+            else:
+                end = piece
+        if text:
+            if running.first_ms is None:
+                running.first_ms = (time.monotonic() - running.call.started_s) * 1000
+            out.append(self._delta(running, text))
+        if isinstance(end, AnswerDone):
+            out.append(self._answer(running, end))
+        elif end is not None:
+            out.append(self._failed(running, _reason_of(end), str(end)))
+        return end is not None
+
+    def _shared(self, running: _Running) -> dict[str, str | int | datetime]:
+        question = running.question
+        return {
+            "session_id": question.session_id,
+            "created_at": datetime.now(UTC),
+            "answer_id": answer_id_of(question),
+            "question_id": question.question_id,
+            "question_revision": question.revision,
+            "attempt": self.attempt,
+        }
+
+    def _delta(self, running: _Running, text: str) -> AnswerDelta:
+        index = running.next_index
+        running.next_index += 1
+        event_id = derive_id(answer_id_of(running.question), "delta", self.attempt, index)
+        return AnswerDelta.model_validate({**self._shared(running), "event_id": event_id, "index": index, "text": text})
+
+    def _answer(self, running: _Running, done: AnswerDone) -> Answer:
+        total_ms = (time.monotonic() - running.call.started_s) * 1000
+        return Answer.model_validate(
+            {
+                **self._shared(running),
+                "event_id": closing_id(answer_id_of(running.question)),
+                "text": done.text,
+                "citations": done.citations,
+                "mode": done.mode,
+                "model": done.model,
+                "finish": done.finish,
+                "first_delta_ms": running.first_ms,
+                "total_ms": total_ms,
+                "prompt_tokens": done.prompt_tokens,
+                "answer_tokens": done.answer_tokens,
+            }
+        )
+
+    def _failed(self, running: _Running, reason: str, detail: str = "") -> AnswerFailed:
+        return AnswerFailed.model_validate(
+            {
+                **self._shared(running),
+                "event_id": closing_id(answer_id_of(running.question)),
+                "reason": reason,
+                "detail": detail[:500],
+            }
+        )
+
+    def notify_at(self) -> datetime | None:
+        """Say when to look for pieces again: soon while a first piece is awaited."""
+        waits = [
+            FIRST_DRAIN_MS if running.first_ms is None else DRAIN_MS
+            for session in self.sessions.values()
+            for running in session.running.values()
+        ]
+        if waits:
+            return datetime.now(UTC) + timedelta(milliseconds=min(waits))
+        if any(session.closed_s is not None for session in self.sessions.values()):
+            return datetime.now(UTC) + timedelta(seconds=FORGET_CLOSED_S)
+        return None
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Give the sessions with the questions that wait for an answer."""
+        return {
+            session_id: pickle.dumps(
+                (
+                    session.opened,
+                    session.memory,
+                    tuple((running.question, running.context) for running in session.running.values()),
+                    session.withdrawn,
+                    session.touched_s,
+                    session.closed_s,
+                ),
+                pickle.HIGHEST_PROTOCOL,
+            )
+            for session_id, session in self.sessions.items()
+        }
+
+
+def _reason_of(error: EngineError) -> str:
+    if isinstance(error, ModelTimeout):
+        return "timeout"
+    if isinstance(error, ModelError):
+        return str(getattr(error, "reason", "broken"))
+    return "broken"

@@ -1,0 +1,173 @@
+"""Runs the flows in a thread: recovery, restart after a fault, progress, stop."""
+
+import contextlib
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import run_main
+
+from eventlog.base import EventLog
+from flows.answering_room import AnsweringRoom
+from flows.wiring import FLOWS, Operators, Wiring
+from operators.answering import Answering
+from schemas.errors import LogError
+
+__all__ = ["FlowOptions", "FlowProgress", "FlowRunner"]
+
+logger = structlog.get_logger("flows")
+
+STATE_VERSION = 1
+"""Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
+RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+QUICK_FAILURES_BEFORE_FRESH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOptions:
+    """How the flows run.
+
+    Attributes:
+        recovery_dir: Where snapshots lie.
+        epoch_s: Seconds between snapshots: how much is read again after a fault.
+        poll_ms: How often a source looks for more while there is traffic.
+        answers_at_once: Model calls that run together.
+    """
+
+    recovery_dir: Path
+    epoch_s: float = 0.5
+    poll_ms: float = 2.0
+    answers_at_once: int = 64
+    operators: Operators = field(default_factory=Operators)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowProgress:
+    """How far one flow has come.
+
+    `position` and `end` are offsets of the topics it reads (the least read and the furthest written); with a
+    log whose offsets are shared by all topics `behind_records` is an upper bound.
+    """
+
+    name: str
+    topic: str
+    position: int
+    end: int
+    behind_records: int
+    behind_s: float
+    alive: bool
+    detail: str = ""
+
+
+class FlowRunner:
+    """All flows of one process, in one thread, restarted from their snapshot when they fail."""
+
+    def __init__(self, log: EventLog, answering: Answering, options: FlowOptions) -> None:
+        """Prepare the flows; nothing runs before `start`."""
+        self._log, self._answering, self._options = log, answering, options
+        self._thread: threading.Thread | None = None
+        self._room: AnsweringRoom | None = None
+        self._wiring: Wiring | None = None
+        self._stopping = threading.Event()
+        self._alive = False
+        self._failure: BaseException | None = None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The last fault that stopped the flows, None while they run well."""
+        return self._failure
+
+    def start(self) -> None:
+        """Start the thread; the flows go on where their last snapshot stands."""
+        self._room = AnsweringRoom(self._answering, self._options.answers_at_once)
+        self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 4.0) -> None:
+        """Take a last snapshot and end; unfinished answers are asked again at the next start."""
+        self._stopping.set()
+        if self._wiring is not None:
+            self._wiring.stop.raised = True
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        if self._room is not None:
+            self._room.close()
+
+    def _run(self) -> None:
+        quick = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                self._run_once()
+            except (BytewaxRuntimeError, LogError, OSError, RuntimeError, ValueError) as error:
+                self._failure = error
+                quick = quick + 1 if time.monotonic() - began < 1.0 else 1
+                logger.exception("flows_stopped_by_fault", times=quick)
+                if quick == QUICK_FAILURES_BEFORE_FRESH:
+                    self._set_snapshots_aside()
+                self._stopping.wait(RESTART_DELAYS_S[min(quick, len(RESTART_DELAYS_S)) - 1])
+            finally:
+                self._alive = False
+
+    def _run_once(self) -> None:
+        assert self._room is not None  # noqa: S101 - start() made it
+        where = self._options.recovery_dir / f"v{STATE_VERSION}"
+        where.mkdir(parents=True, exist_ok=True)
+        if not any(where.glob("part-*.sqlite3")):
+            init_db_dir(where, 1)
+        wiring = Wiring(self._log, self._options.operators, self._room, next_incarnation(where), self._options.poll_ms)
+        self._wiring = wiring
+        wiring.stop.raised = self._stopping.is_set()
+        flow = wiring.dataflow()
+        self._alive = True
+        logger.info("flows_started", attempt=wiring.attempt)
+        run_main(
+            flow, epoch_interval=timedelta(seconds=self._options.epoch_s), recovery_config=RecoveryConfig(str(where))
+        )
+
+    def _set_snapshots_aside(self) -> None:
+        """Leave snapshots that cannot be resumed and read the log anew; ids keep the topics free of repeats."""
+        where = self._options.recovery_dir / f"v{STATE_VERSION}"
+        aside = self._options.recovery_dir / f"broken-{int(time.time())}"
+        with contextlib.suppress(OSError):
+            shutil.move(where, aside)
+            logger.error("snapshots_set_aside", kept_in=aside.name)
+
+    def states(self) -> list[FlowProgress]:
+        """Give the progress of every flow."""
+        return [self._progress(name) for name in FLOWS]
+
+    def _progress(self, name: str) -> FlowProgress:
+        spec = FLOWS[name]
+        reading = self._wiring.readings.get(name) if self._wiring is not None else None
+        positions = dict(reading.positions) if reading is not None else {}
+        behind, behind_s, position, end = 0, 0.0, 0, 0
+        for topic in spec.reads:
+            for partition in range(self._log.partitions(topic)):
+                last, done = self._log.end(topic, partition), positions.get(f"{topic}/{partition}", 0)
+                position, end = max(position, done), max(end, last)
+                if done < last:
+                    behind += last - done
+                    waiting = self._log.read(topic, partition, done, 1)
+                    behind_s = max(behind_s, time.time() - waiting[0].at_s) if waiting else behind_s
+        detail = f"{type(self._failure).__name__}: {self._failure}"[:200] if self._failure and not self._alive else ""
+        return FlowProgress(name, spec.writes, position, end, behind, behind_s, self._alive, detail)
+
+
+def next_incarnation(where: Path) -> int:
+    """Count the starts of the flows in this directory; gives 1, 2, ... and survives restarts."""
+    file = where / "incarnation"
+    try:
+        number = int(file.read_text()) + 1
+    except (OSError, ValueError):
+        number = 1
+    fresh = file.with_suffix(".new")
+    fresh.write_text(str(number))
+    fresh.replace(file)
+    return number

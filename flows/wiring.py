@@ -1,0 +1,96 @@
+"""How the flows are put together: one function per flow, each reads topics and writes the topic it is named after."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow, Stream
+
+from eventlog.base import EventLog
+from flows.answering_room import AnsweringRoom
+from flows.answers import AnswersLogic
+from flows.clock import FlowClock
+from flows.connectors import LogSink, LogSource, ReadingState, StopFlag
+from flows.logic import Arrived, Decoder, OperatorLogic
+from operators.base import Operator
+from operators.memory import MemoryOperator
+from operators.questions import QuestionsOperator
+from operators.utterances import UtterancesOperator
+
+__all__ = ["FLOWS", "FlowSpec", "Operators", "Wiring"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSpec:
+    """One flow: what it reads, what it writes, and the flows that write what it reads."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: str
+    after: tuple[str, ...] = ()
+
+
+FLOWS: Mapping[str, FlowSpec] = {
+    spec.name: spec
+    for spec in (
+        FlowSpec("utterances", ("meeting", "captions"), "utterances"),
+        FlowSpec("questions", ("meeting", "utterances"), "questions", after=("utterances",)),
+        FlowSpec("memory", ("meeting", "utterances"), "memory", after=("utterances",)),
+        FlowSpec("answers", ("meeting", "memory", "questions"), "answers", after=("questions", "memory")),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """The operators with their options."""
+
+    utterances: UtterancesOperator = field(default_factory=UtterancesOperator)
+    questions: QuestionsOperator = field(default_factory=QuestionsOperator)
+    memory: MemoryOperator = field(default_factory=MemoryOperator)
+
+    def named(self, flow: str) -> Operator[Any, Any, Any]:
+        """Give the operator of a flow."""
+        found: Operator[Any, Any, Any] = getattr(self, flow)
+        return found
+
+
+@dataclass(slots=True)
+class Wiring:
+    """Builds one Dataflow of several flows over one log.
+
+    In one process all flows share a worker: none of them blocks, and one idle loop costs a quarter of four.
+    """
+
+    log: EventLog
+    operators: Operators
+    room: AnsweringRoom
+    attempt: int
+    poll_ms: float = 2.0
+    stop: StopFlag = field(default_factory=StopFlag)
+    readings: dict[str, ReadingState] = field(default_factory=dict)
+    clocks: dict[str, FlowClock] = field(default_factory=dict)
+
+    def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
+        """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
+        flow = Dataflow("rejoinder")
+        for name in names:
+            self._add(flow, FLOWS[name])
+        return flow
+
+    def _add(self, flow: Dataflow, spec: FlowSpec) -> None:
+        reading = self.readings.setdefault(spec.name, ReadingState())
+        upstream = [self.clocks[name] for name in spec.after if name in self.clocks]
+        clock = self.clocks[spec.name] = FlowClock(reading, upstream)
+        lying = op.input(f"{spec.name}-in", flow, LogSource(self.log, spec.reads, reading, self.stop, self.poll_ms))
+        arrived: Stream[tuple[str, Arrived]] = op.flat_map_batch(
+            f"{spec.name}-decode", lying, Decoder(self.log, spec.name)
+        )
+        made = op.stateful_batch(f"{spec.name}-step", arrived, self._builder(spec.name, clock))
+        op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes))
+
+    def _builder(self, name: str, clock: FlowClock) -> Callable[[Any], Any]:
+        if name == "answers":
+            return AnswersLogic.builder(self.room, self.log, self.attempt)
+        return OperatorLogic.builder(name, self.operators.named(name), clock, self.log)

@@ -1,0 +1,210 @@
+"""captions + meeting -> utterances: joins the captions of one speaker and says who that is."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from schemas.base import Record, derive_id
+from schemas.meeting import MeetingClosed, MeetingOpened, Participant, ParticipantJoined
+from schemas.speech import Caption, Utterance
+
+__all__ = ["Person", "UtterancesOperator", "UtterancesState"]
+
+USER_NAMES = frozenset({"me", "you", "user", "myself", "candidate", "interviewee"})
+"""Names by which caption tools usually call the person at the keyboard, when the session names nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A speaker as the session knows them."""
+
+    id: str
+    name: str
+    role: str = ""
+    is_user: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """The utterance that still grows."""
+
+    utterance_id: str
+    person: Person
+    start_s: float
+    end_s: float
+    text: str
+    caption_ids: tuple[str, ...]
+    revision: int
+    tentative: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UtterancesState:
+    """What is known of a session: its people, the open utterance, the captions seen last."""
+
+    people: tuple[Person, ...] = ()
+    current: _Open | None = None
+    seen: tuple[str, ...] = ()
+    seen_set: frozenset[str] = frozenset()
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UtterancesOperator:
+    """Joins captions into utterances.
+
+    Attributes:
+        gap_s: A pause longer than this between two captions of one speaker begins a new utterance.
+        longest_s: An utterance is not let grow longer than this.
+        most_words: Nor over this many words.
+        remembered: How many final caption ids are remembered to know a repeat.
+    """
+
+    gap_s: float = 1.5
+    longest_s: float = 30.0
+    most_words: int = 80
+    remembered: int = 256
+    user_names: frozenset[str] = field(default=USER_NAMES)
+
+    def initial(self) -> UtterancesState:
+        """Give the state of an unknown session."""
+        return UtterancesState()
+
+    def step(self, state: UtterancesState, record: Record, now_s: float) -> tuple[UtterancesState, list[Utterance]]:
+        """Take a caption or a meeting event; a caption with words gives one utterance revision."""
+        match record:
+            case Caption():
+                return self._hear(state, record, now_s)
+            case MeetingOpened():
+                people = tuple(_person(participant) for participant in record.participants)
+                return replace(state, people=people), []
+            case ParticipantJoined():
+                person = _person(record.participant)
+                others = tuple(other for other in state.people if other.id != person.id)
+                return replace(state, people=(*others, person)), []
+            case MeetingClosed():
+                return replace(state, closed=True), []
+            case _:
+                return state, []
+
+    def _hear(self, state: UtterancesState, caption: Caption, now_s: float) -> tuple[UtterancesState, list[Utterance]]:
+        text = " ".join(caption.text.split())
+        if not text or caption.caption_id in state.seen_set:
+            return state, []
+        person = self._who(state, caption.speaker)
+        current = state.current
+        joins = current is not None and current.person.id == person.id and self._joins(current, caption, text)
+        if not caption.final:
+            return self._guess(state, caption, text, person if not joins else None, now_s)
+        if joins and current is not None:
+            grown = replace(
+                current,
+                end_s=max(current.end_s, caption.end_s),
+                start_s=min(current.start_s, caption.start_s),
+                text=f"{current.text} {text}".strip(),
+                caption_ids=(*current.caption_ids, caption.caption_id),
+                revision=current.revision + 1,
+                tentative=tuple(guess for guess in current.tentative if guess[0] != caption.caption_id),
+            )
+        else:
+            grown = self._begin(caption, person, text, final=True)
+        seen = (*state.seen, caption.caption_id)
+        seen_set = state.seen_set | {caption.caption_id}
+        if len(seen) > self.remembered:
+            # Halved now and then rather than shifted each time: the cost per caption stays flat.
+            seen = seen[self.remembered // 2 :]
+            seen_set = frozenset(seen)
+        # A late caption of an earlier moment stands for itself and does not close what is being said now.
+        late = not joins and current is not None and caption.end_s < current.start_s
+        state = replace(state, current=current if late else grown, seen=seen, seen_set=seen_set)
+        return state, [_utterance(grown, caption.session_id, now_s)]
+
+    def _guess(
+        self, state: UtterancesState, caption: Caption, text: str, other: Person | None, now_s: float
+    ) -> tuple[UtterancesState, list[Utterance]]:
+        if other is None and state.current is not None:
+            kept = tuple(guess for guess in state.current.tentative if guess[0] != caption.caption_id)
+            open_ = replace(
+                state.current, tentative=(*kept[-3:], (caption.caption_id, text)), revision=state.current.revision + 1
+            )
+        else:
+            person = other or self._who(state, caption.speaker)
+            if state.current is not None and caption.end_s < state.current.start_s:
+                return state, []
+            open_ = self._begin(caption, person, text, final=False)
+        return replace(state, current=open_), [_utterance(open_, caption.session_id, now_s)]
+
+    def _begin(self, caption: Caption, person: Person, text: str, *, final: bool) -> _Open:
+        return _Open(
+            utterance_id=derive_id(caption.session_id, "utterances", caption.caption_id),
+            person=person,
+            start_s=caption.start_s,
+            end_s=caption.end_s,
+            text=text if final else "",
+            caption_ids=(caption.caption_id,) if final else (),
+            revision=0,
+            tentative=() if final else ((caption.caption_id, text),),
+        )
+
+    def _joins(self, current: _Open, caption: Caption, text: str) -> bool:
+        if any(caption_id == caption.caption_id for caption_id, _ in current.tentative):
+            return True
+        if caption.end_s < current.start_s:
+            return False
+        return (
+            caption.start_s - current.end_s <= self.gap_s
+            and max(caption.end_s, current.end_s) - current.start_s <= self.longest_s
+            and current.text.count(" ") + text.count(" ") + 2 <= self.most_words
+        )
+
+    def _who(self, state: UtterancesState, speaker: str | None) -> Person:
+        if speaker is None:
+            others = [person for person in state.people if not person.is_user]
+            return others[0] if len(others) == 1 and len(state.people) == 1 else Person("unknown", "Unknown")
+        folded = speaker.casefold()
+        for person in state.people:
+            if person.id == speaker or person.name.casefold() == folded or person.id.casefold() == folded:
+                return person
+        for person in state.people:
+            if person.role and person.role.casefold() == folded:
+                return person
+        user_known = any(person.is_user for person in state.people)
+        return Person(speaker, speaker, is_user=not user_known and folded in self.user_names)
+
+    def due_s(self, state: UtterancesState) -> float | None:
+        """Give None: nothing here waits."""
+        del state
+        return None
+
+    def tick(self, state: UtterancesState, now_s: float) -> tuple[UtterancesState, list[Utterance]]:
+        """Do nothing."""
+        del now_s
+        return state, []
+
+    def finished(self, state: UtterancesState) -> bool:
+        """Say whether the meeting was closed."""
+        return state.closed
+
+
+def _person(participant: Participant) -> Person:
+    return Person(participant.id, participant.name or participant.id, participant.role, participant.is_user)
+
+
+def _utterance(open_: _Open, session_id: str, now_s: float) -> Utterance:
+    return Utterance(
+        session_id=session_id,
+        event_id=derive_id(
+            open_.utterance_id, open_.revision, *open_.caption_ids[-1:], *(t for t, _ in open_.tentative)
+        ),
+        created_at=datetime.fromtimestamp(now_s, UTC),
+        utterance_id=open_.utterance_id,
+        revision=open_.revision,
+        speaker_id=open_.person.id[:200],
+        speaker_name=open_.person.name,
+        role=open_.person.role,
+        is_user=open_.person.is_user,
+        start_s=open_.start_s,
+        end_s=open_.end_s,
+        text=open_.text,
+        tentative=" ".join(text for _, text in open_.tentative),
+        caption_ids=open_.caption_ids,
+    )
