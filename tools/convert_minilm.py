@@ -101,7 +101,10 @@ def build(onnx: Any, weights: dict[str, np.ndarray]) -> Any:
     made = helper.make_graph(
         graph.nodes,
         "all-MiniLM-L6-v2",
-        [helper.make_tensor_value_info(name, kinds.INT64, ["texts", "tokens"]) for name in ("input_ids", "attention_mask")],
+        [
+            helper.make_tensor_value_info(name, kinds.INT64, ["texts", "tokens"])
+            for name in ("input_ids", "attention_mask")
+        ],
         [helper.make_tensor_value_info("token_vectors", kinds.FLOAT, ["texts", "tokens", HIDDEN])],
         [onnx.numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
     )

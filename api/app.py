@@ -1,0 +1,135 @@
+"""Puts the door together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import answers, captions, health, sessions, stream
+from api.deps import ApiParts, Door
+from api.errors import ProblemBody, install_errors
+from api.metrics import CountRequests, Metrics
+from api.sessions_seen import SessionDirectory
+from api.waking import SessionWaker
+
+__all__ = ["begin_shutdown", "create_app"]
+
+UPLOAD_PATHS = ("/api/knowledge", "/api/resume")
+PAGE_HEADERS = {
+    b"content-security-policy": b"default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    b"connect-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+}
+ABOUT = (
+    "Captions in, grounded answers out. Open a session, post captions, follow its stream. "
+    "Errors are problem documents (RFC 9457)."
+)
+
+
+def create_app(parts: ApiParts, *, doors: Literal["all", "qa"] = "all") -> FastAPI:
+    """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health only."""
+    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        door.waker.start()
+        yield
+        door.waker.stop()
+
+    app = FastAPI(
+        title="Rejoinder",
+        version=parts.version,
+        description=ABOUT,
+        lifespan=lifespan,
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.door = door
+    install_errors(app)
+    routers = [answers.ask_router, health.router, *parts.routers]
+    if doors == "all":
+        routers = [sessions.router, captions.router, stream.router, answers.router, *routers]
+    for router in routers:
+        app.include_router(router)
+    if doors == "all" and parts.page_dir is not None:
+        app.mount("/", StaticFiles(directory=parts.page_dir, html=True), name="page")
+    _describe_problems(app)
+    app.add_middleware(_Bounded, parts=parts)
+    app.add_middleware(CountRequests, metrics=door.metrics)
+    if parts.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(parts.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key"],
+        )
+    return app
+
+
+def begin_shutdown(app: FastAPI) -> None:
+    """End every open stream with an `end` event; call it in the app's event loop."""
+    door: Door = app.state.door
+    door.stopping.set()
+    door.waker.wake_all()
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the problem document's schema into OpenAPI."""
+    made = app.openapi
+
+    def openapi() -> dict[str, object]:
+        document = made()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.setdefault("ProblemBody", ProblemBody.model_json_schema())
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+class _Bounded:
+    """Refuses bodies that are too large, counted as they arrive, and adds the page's security headers."""
+
+    def __init__(self, app: ASGIApp, parts: ApiParts) -> None:
+        self._app, self._limits = app, parts.limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        most = self._limits.upload_bytes if scope["path"].startswith(UPLOAD_PATHS) else self._limits.body_bytes
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        body: list[Message] = []
+        size, more = int(declared) if declared.isdigit() else 0, scope["method"] in ("POST", "PUT", "PATCH")
+        held = 0
+        while more and size <= most:
+            message = await receive()
+            body.append(message)
+            held += len(message.get("body", b""))
+            size = max(size, held)
+            more = message["type"] == "http.request" and message.get("more_body", False)
+        if size > most:
+            problem = {
+                "type": "about:blank",
+                "title": "The body is too large",
+                "status": 413,
+                "detail": f"at most {most} bytes",
+            }
+            await JSONResponse(problem, 413, media_type="application/problem+json")(scope, receive, send)
+            return
+
+        async def replay() -> Message:
+            return body.pop(0) if body else await receive()
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *PAGE_HEADERS.items()]
+            await send(message)
+
+        await self._app(scope, replay, guarded)

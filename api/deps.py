@@ -1,0 +1,167 @@
+"""What the routes are given: the log, the caller, a view of the engine."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Protocol, cast
+
+from fastapi import APIRouter, Depends, Request
+from starlette.requests import HTTPConnection
+
+from api.metrics import Metrics
+from api.sessions_seen import SessionDirectory, SessionSeen
+from api.waking import SessionWaker
+from eventlog.base import Appended, EventLog, NewRecord
+from schemas.base import Record
+from schemas.codec import encode
+from schemas.errors import NotSignedIn
+
+__all__ = [
+    "ApiLimits",
+    "ApiParts",
+    "Caller",
+    "CallerCheck",
+    "CurrentCaller",
+    "Door",
+    "EngineView",
+    "FlowState",
+    "caller_of",
+    "door_of",
+    "new_record",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes the request."""
+
+    owner_id: str
+
+
+class CallerCheck(Protocol):
+    """Knows the keys."""
+
+    def caller(self, token: str | None) -> Caller:
+        """Give the caller of a token.
+
+        Raises:
+            NotSignedIn: A key is needed and this is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlowState:
+    """How far a flow has come; `behind_records` is an upper bound where topics share their offsets."""
+
+    name: str
+    topic: str
+    position: int
+    end: int
+    behind_records: int
+    behind_s: float
+    alive: bool
+    detail: str = ""
+
+
+class EngineView(Protocol):
+    """What the door may know of the engine behind it."""
+
+    def flows(self) -> Sequence[FlowState]:
+        """Give the state of every flow."""
+        ...
+
+    def models(self) -> Mapping[str, str]:
+        """Give the models in use: what for -> name."""
+        ...
+
+    def problems(self) -> Sequence[str]:
+        """Give what keeps the engine from being ready; empty when it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """Bounds of the door; bytes, counts and seconds."""
+
+    body_bytes: int = 2_000_000
+    upload_bytes: int = 12_000_000
+    captions_per_batch: int = 1_000
+    stream_batch: int = 200
+    streams: int = 2_000
+    heartbeat_s: float = 15.0
+    stalled_s: float = 20.0
+    ask_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """Everything an app is built from."""
+
+    log: EventLog
+    callers: CallerCheck
+    engine: EngineView
+    version: str
+    cors_origins: tuple[str, ...] = ()
+    limits: ApiLimits = field(default_factory=ApiLimits)
+    routers: tuple[APIRouter, ...] = ()
+    page_dir: Path | None = None
+
+
+@dataclass(slots=True)
+class Door:
+    """What lives as long as the app."""
+
+    parts: ApiParts
+    sessions: SessionDirectory
+    waker: SessionWaker
+    metrics: Metrics
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    streams: int = 0
+
+    async def append(self, records: Sequence[Record], topic: str) -> list[Appended]:
+        """Append records to a topic and wait until the log has them."""
+        return await asyncio.wrap_future(self.parts.log.submit([new_record(topic, record) for record in records]))
+
+    def session(self, session_id: str, caller: Caller) -> SessionSeen:
+        """Give the caller's session; see `SessionDirectory.owned`."""
+        return self.sessions.owned(session_id, caller.owner_id)
+
+
+def new_record(topic: str, record: Record) -> NewRecord:
+    """Give the bytes of a record for the log."""
+    return NewRecord(topic, record.session_id, record.event_id, encode(record), record.created_at.timestamp())
+
+
+def door_of(request: HTTPConnection) -> Door:
+    """Give the app's door."""
+    return cast(Door, request.app.state.door)
+
+
+def token_of(request: HTTPConnection) -> str | None:
+    """Give the API key of a request: Authorization, X-API-Key, or ?key= on a stream (EventSource sends no headers)."""
+    authorization = request.headers.get("authorization", "")
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    if key := request.headers.get("x-api-key"):
+        return key
+    if request.url.path.endswith("/stream"):
+        return request.query_params.get("key")
+    return None
+
+
+def caller_of(request: Request) -> Caller:
+    """Give the caller of a request.
+
+    Raises:
+        NotSignedIn: No or a wrong key.
+    """
+    token = token_of(request)
+    if token is not None and (len(token) > 500 or not token.isascii()):
+        raise NotSignedIn("that is not a key")
+    return door_of(request).parts.callers.caller(token)
+
+
+CurrentCaller = Annotated[Caller, Depends(caller_of)]

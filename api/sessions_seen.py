@@ -1,0 +1,104 @@
+"""The list of sessions, read off the topic ``meeting``."""
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from api.errors import Problem
+from eventlog.base import EventLog
+from schemas.codec import decode
+from schemas.errors import SchemaError
+from schemas.meeting import MeetingClosed, MeetingOpened, Participant, ParticipantJoined
+
+__all__ = ["SessionDirectory", "SessionSeen"]
+
+BATCH = 1_000
+
+
+@dataclass(slots=True)
+class SessionSeen:
+    """One session as its meeting events tell it."""
+
+    opened: MeetingOpened
+    participants: dict[str, Participant] = field(default_factory=dict)
+    closed_at: datetime | None = None
+
+    @property
+    def session_id(self) -> str:
+        """Give its id."""
+        return self.opened.session_id
+
+
+class SessionDirectory:
+    """Knows every session of the log; reads only what is new at each look-up."""
+
+    def __init__(self, log: EventLog) -> None:
+        """Read the topic at the first look-up."""
+        self._log = log
+        self._next: dict[int, int] = dict.fromkeys(range(log.partitions("meeting")), 0)
+        self._sessions: dict[str, SessionSeen] = {}
+        self._lock = threading.Lock()
+
+    def _follow(self) -> None:
+        with self._lock:
+            for partition, position in self._next.items():
+                while self._log.end("meeting", partition) > self._next[partition]:
+                    records = self._log.read("meeting", partition, self._next[partition], BATCH)
+                    if not records:
+                        break
+                    for record in records:
+                        self._take(record.value)
+                        self._next[partition] = record.offset + 1
+                del position
+
+    def _take(self, value: bytes) -> None:
+        try:
+            event = decode("meeting", value)
+        except SchemaError:
+            return  # the flows bury it
+        if isinstance(event, MeetingOpened):
+            people = {person.id: person for person in event.participants}
+            self._sessions.setdefault(event.session_id, SessionSeen(event, people))
+            return
+        session = self._sessions.get(event.session_id)
+        if session is None:
+            return
+        if isinstance(event, ParticipantJoined):
+            session.participants[event.participant.id] = event.participant
+        elif isinstance(event, MeetingClosed):
+            session.closed_at = event.created_at
+
+    def find(self, session_id: str) -> SessionSeen | None:
+        """Give a session, or None when there is none or it was erased."""
+        self._follow()
+        if self._log.erased(session_id):
+            self._sessions.pop(session_id, None)
+            return None
+        return self._sessions.get(session_id)
+
+    def owned(self, session_id: str, owner_id: str) -> SessionSeen:
+        """Give a session of this owner.
+
+        Raises:
+            Problem: 404; another owner's session is not told apart from one that never was.
+        """
+        session = self.find(session_id)
+        if session is None or session.opened.owner_id != owner_id:
+            raise Problem(404, "No such session")
+        return session
+
+    def of_owner(self, owner_id: str, limit: int, before: str | None = None) -> list[SessionSeen]:
+        """Give an owner's sessions, newest first, those made for one question left out."""
+        self._follow()
+        found = [
+            session
+            for session in list(self._sessions.values())
+            if session.opened.owner_id == owner_id
+            and not session.opened.hidden
+            and not self._log.erased(session.session_id)
+        ]
+        found.sort(key=lambda session: session.opened.created_at, reverse=True)
+        if before is not None:
+            places = [place for place, session in enumerate(found) if session.session_id == before]
+            found = found[places[0] + 1 :] if places else []
+        return found[:limit]

@@ -1,0 +1,247 @@
+"""The live stream of a session: one reader from a cursor on, as server-sent events."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from api.deps import CurrentCaller, Door, door_of
+from api.errors import PROBLEMS, Problem
+from api.sessions import SessionPath
+from eventlog.base import LogRecord
+from schemas.codec import decode
+from schemas.errors import LogError, OffsetGone, SchemaError
+from schemas.topics import SHOWN_TOPICS
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api", tags=["stream"], responses=PROBLEMS)
+
+_AGO = re.compile(r"^-(\d{1,6})([smh])$")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+RETRY_MS = 1_000
+LAG_EVERY_S = 2.0
+LAG_STEP_S = 0.5
+SETTLE_S = 3.0
+"""A stream ends when the session is closed, every question has its answer and nothing came for this long."""
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one stream must remember: answers that are closed, questions that wait, whether the session is over."""
+
+    closed_answers: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
+    over: bool = False
+
+
+@router.get(
+    "/sessions/{session_id}/stream",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "Server-sent events: opened, joined, left, shared, agenda, noted, closed, caption, question, "
+            "question_withdrawn, answer_delta, answer, answer_failed, memory_update (data = the record as JSON, id = "
+            "cursor), and lag, resync, end.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: {"description": "The session is over and this cursor has seen all of it."},
+    },
+)
+async def stream(
+    request: Request,
+    session_id: SessionPath,
+    caller: CurrentCaller,
+    from_: Annotated[
+        str, Query(alias="from", max_length=100, description="A cursor, `start`, `now`, or a time ago such as `-5m`.")
+    ] = "start",
+) -> Response:
+    """Follow a session: everything after a position, then everything new, in the one order all clients see.
+
+    A client that was dropped sends the last id it got as `Last-Event-ID` and misses nothing.
+    """
+    door = door_of(request)
+    session = door.session(session_id, caller)
+    cursor = request.headers.get("last-event-id") or _position(door, from_)
+    try:
+        waiting = door.parts.log.read_key(session_id, SHOWN_TOPICS, cursor, 1)
+    except OffsetGone:
+        waiting = None
+    if waiting == [] and session.closed_at is not None and request.headers.get("last-event-id"):
+        if time.time() - session.closed_at.timestamp() > SETTLE_S:
+            return Response(status_code=204)
+    if door.streams >= door.parts.limits.streams:
+        raise Problem(503, "Too many streams are open", headers={"Retry-After": "5"})
+    return _Counted(door, _Follower(door, session_id, cursor).events())
+
+
+class _Counted(EventSourceResponse):
+    """An event stream that is counted while it is open, and cut when its client does not read."""
+
+    def __init__(self, door: Door, events: AsyncIterator[ServerSentEvent]) -> None:
+        limits = door.parts.limits
+        super().__init__(events, ping=round(limits.heartbeat_s), send_timeout=limits.stalled_s, headers=HEADERS)
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._door.streams += 1
+        self._door.metrics.streams.set(self._door.streams)
+        try:
+            await super().__call__(scope, receive, send)
+        except BaseException as error:
+            if not _is_stall(error):
+                raise
+            self._door.metrics.cut.inc()
+        finally:
+            self._door.streams -= 1
+            self._door.metrics.streams.set(self._door.streams)
+
+
+def _is_stall(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_stall(inner) for inner in error.exceptions)
+    return type(error).__name__ == "SendTimeoutError"
+
+
+def _position(door: Door, text: str) -> str:
+    """Turn `from` into a cursor.
+
+    Raises:
+        Problem: 422 for anything else.
+    """
+    log = door.parts.log
+    if text == "start":
+        return log.cursor_start()
+    if text == "now":
+        return log.cursor_now()
+    if ago := _AGO.match(text):
+        return log.cursor_at(time.time() - int(ago.group(1)) * _UNITS[ago.group(2)])
+    if text.isascii() and text.isalnum():
+        return text
+    raise Problem(422, "The request is not valid", "from is a cursor, start, now, or a time ago such as -5m")
+
+
+class _Follower:
+    """Reads one session for one client; the log is its queue, so a slow client costs nobody memory."""
+
+    def __init__(self, door: Door, session_id: str, cursor: str) -> None:
+        self._door, self._session_id, self._cursor = door, session_id, cursor
+        self._seen = _Seen()
+        self._lag: float = 0.0
+        self._lag_at = 0.0
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        yield ServerSentEvent(comment="open", retry=RETRY_MS)
+        quiet_since = time.monotonic()
+        with self._door.waker.waiting(self._session_id) as woken:
+            while True:
+                woken.clear()
+                if self._door.stopping.is_set():
+                    yield _plain("end", reason="server stopping", cursor=self._cursor)
+                    return
+                try:
+                    batch = self._read()
+                except OffsetGone as gone:
+                    self._cursor = self._door.parts.log.cursor_start()
+                    yield _plain("resync", reason=str(gone), cursor=self._cursor)
+                    continue
+                except LogError as error:
+                    yield _plain("end", reason=str(error), cursor=self._cursor)
+                    return
+                if self._door.parts.log.erased(self._session_id):
+                    yield _plain("end", reason="the session was deleted", cursor=self._cursor)
+                    return
+                for event in self._shown(batch):
+                    quiet_since = time.monotonic()
+                    yield event
+                if batch:
+                    continue
+                if self._seen.over and not self._seen.waiting and time.monotonic() - quiet_since >= SETTLE_S:
+                    yield _plain("end", reason="the session is over", cursor=self._cursor)
+                    return
+                if (lag := self._lag_event()) is not None:
+                    yield lag
+                await _wait(woken, SETTLE_S / 3 if self._seen.over else LAG_EVERY_S)
+
+    def _read(self) -> list[LogRecord]:
+        limit = self._door.parts.limits.stream_batch
+        batch = self._door.parts.log.read_key(self._session_id, SHOWN_TOPICS, self._cursor, limit)
+        if batch:
+            self._cursor = batch[-1].cursor
+        return batch
+
+    def _shown(self, batch: Sequence[LogRecord]) -> list[ServerSentEvent]:
+        events: list[tuple[str, dict[str, Any]]] = []
+        for lying in batch:
+            try:
+                record = decode(lying.topic, lying.value)
+            except SchemaError:
+                continue  # the flows bury it
+            if not self._wanted(record):
+                continue
+            if record.type == "answer_delta" and events and _merge(events[-1][1], record):
+                events[-1] = (lying.cursor, events[-1][1])
+                continue
+            events.append((lying.cursor, record.model_dump(mode="json")))
+        return [ServerSentEvent(json.dumps(fields), event=fields["type"], id=cursor) for cursor, fields in events]
+
+    def _wanted(self, record: Any) -> bool:
+        """Keep track of the answers, and leave out pieces that come after their answer was closed."""
+        seen = self._seen
+        match record.type:
+            case "question":
+                seen.waiting.add(record.question_id)
+            case "question_withdrawn":
+                seen.waiting.discard(record.question_id)
+            case "answer_delta":
+                return record.answer_id not in seen.closed_answers
+            case "answer" | "answer_failed":
+                seen.closed_answers.add(record.answer_id)
+                if getattr(record, "reason", "") != "superseded":
+                    seen.waiting.discard(record.question_id)
+            case "closed":
+                seen.over = True
+            case _:
+                pass
+        return True
+
+    def _lag_event(self) -> ServerSentEvent | None:
+        now = time.monotonic()
+        if now - self._lag_at < LAG_EVERY_S:
+            return None
+        self._lag_at = now
+        behind = max((flow.behind_s for flow in self._door.parts.engine.flows()), default=0.0)
+        if abs(behind - self._lag) < LAG_STEP_S:
+            return None
+        self._lag = behind
+        return _plain("lag", behind_s=round(behind, 1))
+
+
+def _merge(last: dict[str, Any], record: Any) -> bool:
+    """Add a piece to the piece before it when both are of the same try at the same answer."""
+    if last["type"] != "answer_delta" or last["answer_id"] != record.answer_id or last["attempt"] != record.attempt:
+        return False
+    last["text"] += record.text
+    return True
+
+
+def _plain(event: str, **fields: Any) -> ServerSentEvent:
+    return ServerSentEvent(json.dumps({"type": event, **fields}), event=event)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

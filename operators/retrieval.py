@@ -1,0 +1,24 @@
+"""Puts several rankings of passages together."""
+
+from collections.abc import Sequence
+
+__all__ = ["fuse"]
+
+RANK_CONSTANT = 60
+"""k of reciprocal rank fusion; Cormack, Clarke, Buettcher (SIGIR 2009) found 60 good across collections."""
+
+
+def fuse(rankings: Sequence[Sequence[str]], limit: int) -> list[tuple[str, float]]:
+    """Fuse rankings by reciprocal rank: an id scores the sum of 1 / (60 + rank) over the rankings it is in.
+
+    Returns:
+        At most `limit` ids with their score, best first; equal scores keep the order of the first ranking.
+
+    >>> [name for name, _ in fuse([["a", "b", "c"], ["b", "d"]], 3)]
+    ['b', 'a', 'd']
+    """
+    scores: dict[str, float] = {}
+    for ranking in rankings:
+        for rank, name in enumerate(ranking, start=1):
+            scores[name] = scores.get(name, 0.0) + 1 / (RANK_CONSTANT + rank)
+    return sorted(scores.items(), key=lambda item: -item[1])[:limit]

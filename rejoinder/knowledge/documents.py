@@ -1,0 +1,145 @@
+"""The documents as they were given, and how they are cut into passages."""
+
+import functools
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rejoinder.migrations import open_database
+from schemas.base import derive_id
+
+__all__ = ["Document", "Documents", "Piece", "cut"]
+
+PIECE_WORDS = 120
+"""Long enough for a fact with its context, short enough for the embedder's 256 tokens."""
+
+SCRIPTS = (
+    """CREATE TABLE documents(
+        document_id TEXT PRIMARY KEY, owner_id TEXT NOT NULL, collection TEXT NOT NULL, title TEXT NOT NULL,
+        source TEXT NOT NULL, text TEXT NOT NULL, added_at TEXT NOT NULL);
+    CREATE UNIQUE INDEX documents_by_title ON documents(owner_id, collection, title);
+    CREATE TABLE settings(name TEXT PRIMARY KEY, value TEXT NOT NULL)""",
+)
+_COLUMNS = "document_id, owner_id, collection, title, source, text, added_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document of one owner."""
+
+    document_id: str
+    owner_id: str
+    collection: str
+    title: str
+    source: Literal["resume", "knowledge"]
+    text: str
+    added_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A passage's place in its document: ``document.text[start:end] == text``."""
+
+    passage_id: str
+    text: str
+    start: int
+    end: int
+
+
+@functools.cache
+def _chunker() -> Callable[..., Any]:
+    from semchunk.semchunk import chunkerify
+
+    return chunkerify(lambda text: len(text.split()), PIECE_WORDS, memoize=False)
+
+
+def cut(document: Document) -> list[Piece]:
+    """Cut a document into passages of at most about 120 words, at the best places there are."""
+    if not document.text.strip():
+        return []
+    texts, places = _chunker()(document.text, offsets=True)
+    return [
+        Piece(derive_id(document.document_id, start, end), text, start, end)
+        for text, (start, end) in zip(texts, places, strict=True)
+    ]
+
+
+class Documents:
+    """The documents in a SQLite file; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; see `open_database` for what is raised."""
+        self._connection = open_database(path, SCRIPTS)
+        self._lock = threading.Lock()
+
+    def put(self, document: Document) -> list[str]:
+        """Store a document; gives the ids of those it replaces (same owner, collection and title)."""
+        with self._lock:
+            old = self._connection.execute(
+                "SELECT document_id FROM documents WHERE owner_id=? AND collection=? AND title=? AND document_id<>?",
+                (document.owner_id, document.collection, document.title, document.document_id),
+            ).fetchall()
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("DELETE FROM documents WHERE document_id=?", old)
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO documents({_COLUMNS}) VALUES (?,?,?,?,?,?,?)",  # noqa: S608
+                (
+                    document.document_id,
+                    document.owner_id,
+                    document.collection,
+                    document.title,
+                    document.source,
+                    document.text,
+                    document.added_at,
+                ),
+            )
+            self._connection.execute("COMMIT")
+        return [row[0] for row in old]
+
+    def get(self, document_id: str) -> Document | None:
+        """Give a document, or None."""
+        found = self._rows("WHERE document_id=?", (document_id,))
+        return found[0] if found else None
+
+    def of_owner(self, owner_id: str) -> list[Document]:
+        """Give an owner's documents, newest first."""
+        return self._rows("WHERE owner_id=? ORDER BY added_at DESC, title", (owner_id,))
+
+    def everything(self) -> list[Document]:
+        """Give all documents."""
+        return self._rows("ORDER BY document_id", ())
+
+    def _rows(self, rest: str, arguments: tuple[str, ...]) -> list[Document]:
+        with self._lock:
+            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM documents {rest}", arguments).fetchall()  # noqa: S608
+        return [Document(*row) for row in rows]
+
+    def remove(self, document_id: str) -> bool:
+        """Remove a document; gives whether it was there."""
+        with self._lock:
+            return self._connection.execute("DELETE FROM documents WHERE document_id=?", (document_id,)).rowcount > 0
+
+    def setting(self, name: str, value: str | None = None) -> str | None:
+        """Give a stored value; store it first when one is given."""
+        with self._lock:
+            if value is not None:
+                self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+            row = self._connection.execute("SELECT value FROM settings WHERE name=?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            try:
+                self._connection.close()
+            except sqlite3.Error:
+                return
+
+
+def now_text() -> str:
+    """Give the present moment as text."""
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,228 @@
+"""Finds passages in an owner's documents: vectors in Chroma and words in BM25, fused by rank."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+from operators.extractive import stems_of
+from operators.ports import SearchScope, TextEmbedder
+from operators.retrieval import fuse
+from rejoinder.knowledge.documents import Document, Documents, Piece, cut, now_text
+from schemas.answers import Passage
+from schemas.base import derive_id
+
+__all__ = ["KnowledgeStore"]
+
+logger = structlog.get_logger("knowledge")
+
+CANDIDATES = 30
+ADD_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The BM25 index of one owner's passages, in the order of `passages`."""
+
+    passages: tuple[Passage, ...]
+    index: Any
+
+
+class KnowledgeStore:
+    """Documents, their passages and the search over them; implements `operators.ports.PassageSearch`.
+
+    The text lies in SQLite; Chroma holds the vectors and can be made again from it. A document is found as
+    soon as `add` returns and never again once `delete` has.
+    """
+
+    def __init__(self, folder: Path, embedder: TextEmbedder) -> None:
+        """Open the store in a folder, making it when missing; vectors of other weights are made anew.
+
+        Raises:
+            LogUnavailable: The folder cannot be used.
+        """
+        self._folder, self._embedder = folder, embedder
+        self._documents = Documents(folder / "documents.sqlite3")
+        self._lock = threading.RLock()
+        self._words: dict[str, _Words] = {}
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="search")
+        self._client: Any = None
+        self._passages: Any = self._open_vectors()
+        if self._documents.setting("embedder") != embedder.name or self._passages.count() != self._expected():
+            self.rebuild()
+
+    def _open_vectors(self) -> Any:
+        import chromadb
+        from chromadb.config import Settings
+
+        settings = Settings(anonymized_telemetry=False, allow_reset=False)
+        self._client = chromadb.PersistentClient(str(self._folder / "vectors"), settings=settings)
+        return self._collection()
+
+    def _collection(self) -> Any:
+        return self._client.get_or_create_collection(
+            "passages", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+        )
+
+    def _expected(self) -> int:
+        return sum(len(cut(document)) for document in self._documents.everything())
+
+    def rebuild(self) -> None:
+        """Make all vectors again from the documents."""
+        with self._lock:
+            documents = self._documents.everything()
+            self._client.delete_collection("passages")
+            self._passages = self._collection()
+            for document in documents:
+                self._index(document, cut(document))
+            self._documents.setting("embedder", self._embedder.name)
+            self._words.clear()
+            if documents:
+                logger.info("knowledge_rebuilt", documents=len(documents))
+
+    def add(
+        self,
+        owner_id: str,
+        collection: str,
+        title: str,
+        text: str,
+        source: Literal["resume", "knowledge"] = "knowledge",
+    ) -> Document:
+        """Store a document and make it searchable; one with the same collection and title is replaced.
+
+        Raises:
+            ValueError: The text is empty.
+        """
+        if not text.strip():
+            raise ValueError("the document holds no text")
+        document_id = derive_id(owner_id, collection, title, text)
+        document = Document(document_id, owner_id, collection, title, source, text, now_text())
+        pieces = cut(document)
+        with self._lock:
+            replaced = self._documents.put(document)
+            for old in (*replaced, document_id):
+                self._passages.delete(where={"document_id": old})
+            self._index(document, pieces)
+            self._words.pop(owner_id, None)
+        return document
+
+    def _index(self, document: Document, pieces: Sequence[Piece]) -> None:
+        for begin in range(0, len(pieces), ADD_BATCH):
+            part = pieces[begin : begin + ADD_BATCH]
+            # The title says what a passage is about when its words alone do not.
+            vectors = self._embedder.embed([f"{document.title}: {piece.text}" for piece in part])
+            shared = {
+                "owner_id": document.owner_id,
+                "document_id": document.document_id,
+                "collection": document.collection,
+                "source": document.source,
+            }
+            self._passages.add(
+                ids=[piece.passage_id for piece in part],
+                embeddings=[row.tolist() for row in vectors],
+                metadatas=[shared for _ in part],
+            )
+
+    def documents(self, owner_id: str) -> list[Document]:
+        """Give an owner's documents, newest first."""
+        return self._documents.of_owner(owner_id)
+
+    def get(self, owner_id: str, document_id: str) -> Document | None:
+        """Give one of the owner's documents, or None."""
+        found = self._documents.get(document_id)
+        return found if found is not None and found.owner_id == owner_id else None
+
+    def delete(self, owner_id: str, document_id: str) -> bool:
+        """Remove one of the owner's documents for good; gives whether it was there."""
+        with self._lock:
+            if self.get(owner_id, document_id) is None:
+                return False
+            self._documents.remove(document_id)
+            self._passages.delete(where={"document_id": document_id})
+            self._words.pop(owner_id, None)
+        return True
+
+    def _words_of(self, owner_id: str) -> _Words:
+        with self._lock:
+            known = self._words.get(owner_id)
+            if known is not None:
+                return known
+            passages = tuple(
+                Passage(
+                    passage_id=piece.passage_id,
+                    document_id=document.document_id,
+                    collection=document.collection,
+                    title=document.title,
+                    source=document.source,
+                    text=piece.text,
+                    start=piece.start,
+                    end=piece.end,
+                )
+                for document in self._documents.of_owner(owner_id)
+                for piece in cut(document)
+            )
+            made = self._words[owner_id] = _Words(passages, _bm25(passages))
+            return made
+
+    async def search(self, query: str, scope: SearchScope, limit: int) -> Sequence[Passage]:
+        """Give at most `limit` passages, best first; see `operators.ports.PassageSearch`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self.search_now, query, scope, limit)
+
+    def search_now(self, query: str, scope: SearchScope, limit: int) -> list[Passage]:
+        """Search and wait; meant for threads that may block."""
+        words = self._words_of(scope.owner_id)
+        allowed = {
+            passage.passage_id: passage
+            for passage in words.passages
+            if passage.source == "resume" or not scope.collections or passage.collection in scope.collections
+        }
+        if not allowed or not query.strip():
+            return []
+        near = self._nearest(query, scope)
+        told = _matching(words, query)
+        ranked = fuse([[one for one in ranking if one in allowed] for ranking in (told, near)], limit)
+        return [allowed[name].model_copy(update={"score": score}) for name, score in ranked]
+
+    def _nearest(self, query: str, scope: SearchScope) -> list[str]:
+        where: dict[str, Any] = {"owner_id": scope.owner_id}
+        if scope.collections:
+            chosen = {"$or": [{"collection": {"$in": list(scope.collections)}}, {"source": "resume"}]}
+            where = {"$and": [where, chosen]}
+        vector = self._embedder.embed([query])[0].tolist()
+        with self._lock:
+            found = self._passages.query(query_embeddings=[vector], n_results=CANDIDATES, where=where, include=[])
+        return list(found["ids"][0])
+
+    def close(self) -> None:
+        """Finish what runs and close the files."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._documents.close()
+        with self._lock:
+            self._passages, self._client = None, None
+
+
+def _bm25(passages: Sequence[Passage]) -> Any:
+    if not passages:
+        return None
+    import bm25s
+
+    index = bm25s.BM25()
+    # An empty list of words breaks the index; a word that nobody asks for does not.
+    index.index([stems_of(f"{p.title} {p.text}") or ["\x00"] for p in passages], show_progress=False)
+    return index
+
+
+def _matching(words: _Words, query: str) -> list[str]:
+    """Give the passages that share words with the query, best first."""
+    wanted = stems_of(query)
+    if words.index is None or not wanted:
+        return []
+    scores = words.index.get_scores(wanted)
+    best = scores.argsort()[::-1][:CANDIDATES]
+    return [words.passages[int(number)].passage_id for number in best if scores[number] > 0]
