@@ -50,9 +50,9 @@ class _Seen:
     response_class=EventSourceResponse,
     responses={
         200: {
-            "description": "Server-sent events: opened, joined, left, shared, agenda, noted, closed, caption, question, "
-            "question_withdrawn, answer_delta, answer, answer_failed, memory_update (data = the record as JSON, id = "
-            "cursor), and lag, resync, end.",
+            "description": "Server-sent events. With an id (the cursor) and the record as data: opened, joined, left, "
+            "shared, agenda, noted, closed, caption, question, question_withdrawn, answer_delta, answer, "
+            "answer_failed, memory_update. Without an id: lag, resync, end.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The session is over and this cursor has seen all of it."},
@@ -77,9 +77,10 @@ async def stream(
         waiting = door.parts.log.read_key(session_id, SHOWN_TOPICS, cursor, 1)
     except OffsetGone:
         waiting = None
-    if waiting == [] and session.closed_at is not None and request.headers.get("last-event-id"):
-        if time.time() - session.closed_at.timestamp() > SETTLE_S:
-            return Response(status_code=204)
+    resumed = request.headers.get("last-event-id") is not None
+    over = session.closed_at is not None and time.time() - session.closed_at.timestamp() > SETTLE_S
+    if waiting == [] and resumed and over:
+        return Response(status_code=204)
     if door.streams >= door.parts.limits.streams:
         raise Problem(503, "Too many streams are open", headers={"Retry-After": "5"})
     return _Counted(door, _Follower(door, session_id, cursor).events())

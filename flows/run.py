@@ -51,8 +51,8 @@ class FlowOptions:
 class FlowProgress:
     """How far one flow has come.
 
-    `position` and `end` are offsets of the topics it reads (the least read and the furthest written); with a
-    log whose offsets are shared by all topics `behind_records` is an upper bound.
+    Everything below offset `position` was read, `end` is where the topics it reads end; with a log whose offsets
+    are shared by all topics `behind_records` is an upper bound.
     """
 
     name: str
@@ -147,16 +147,20 @@ class FlowRunner:
         spec = FLOWS[name]
         reading = self._wiring.readings.get(name) if self._wiring is not None else None
         positions = dict(reading.positions) if reading is not None else {}
-        behind, behind_s, position, end = 0, 0.0, 0, 0
+        behind, behind_s, end = 0, 0.0, 0
+        unread: list[int] = []
         for topic in spec.reads:
             for partition in range(self._log.partitions(topic)):
                 last, done = self._log.end(topic, partition), positions.get(f"{topic}/{partition}", 0)
-                position, end = max(position, done), max(end, last)
+                end = max(end, last)
                 if done < last:
+                    unread.append(done)
                     behind += last - done
                     waiting = self._log.read(topic, partition, done, 1)
                     behind_s = max(behind_s, time.time() - waiting[0].at_s) if waiting else behind_s
         detail = f"{type(self._failure).__name__}: {self._failure}"[:200] if self._failure and not self._alive else ""
+        # Everything below this offset was read, in all topics of the flow.
+        position = min(unread, default=end)
         return FlowProgress(name, spec.writes, position, end, behind, behind_s, self._alive, detail)
 
 

@@ -1,0 +1,128 @@
+"""Serves the apps: two ports or one, in one event loop, until a signal; then everything ends within five seconds."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import begin_shutdown
+from rejoinder.engine import Engine
+
+__all__ = ["PortTaken", "Served", "serve", "serving"]
+
+GRACE_S = 2
+
+
+class PortTaken(OSError):
+    """A port is in use."""
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its caller."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Served:
+    """Two running servers; `port` and `qa_port` are the ports they got."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Bind the ports.
+
+        Raises:
+            PortTaken: One of them is in use.
+        """
+        settings = engine.settings
+        self._apps: list[FastAPI] = []
+        self._servers: list[_Server] = []
+        self._sockets: list[socket.socket] = []
+        whole, qa = engine.apps()
+        self.port = self._add(whole, settings.host, settings.port)
+        self.qa_port = self.port
+        if settings.qa_port != settings.port or settings.port == 0:
+            self.qa_port = self._add(qa, settings.host, settings.qa_port)
+        self.host = settings.host
+
+    def _add(self, app: FastAPI, host: str, port: int) -> int:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind((host, port))
+        except OSError as error:
+            opened.close()
+            for other in self._sockets:
+                other.close()
+            raise PortTaken(error.errno, f"port {port} on {host} cannot be used: {error.strerror}") from None
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
+        self._apps.append(app)
+        self._servers.append(_Server(config))
+        self._sockets.append(opened)
+        return int(opened.getsockname()[1])
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop` is called; calls `ready` once both servers answer."""
+        tasks = [
+            asyncio.ensure_future(server.serve(sockets=[opened]))
+            for server, opened in zip(self._servers, self._sockets, strict=True)
+        ]
+        while not all(server.started for server in self._servers) and not any(task.done() for task in tasks):
+            await asyncio.sleep(0.01)
+        ready()
+        await asyncio.gather(*tasks)
+
+    def stop(self) -> None:
+        """End the streams, then the servers; called in the event loop."""
+        for app in self._apps:
+            begin_shutdown(app)
+        for server in self._servers:
+            server.should_exit = True
+
+
+def serve(engine: Engine, ready: Callable[[Served], None]) -> None:
+    """Serve a started engine until SIGINT or SIGTERM; a second signal ends the process at once."""
+    served = Served(engine)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told: list[int] = []
+
+        def on_signal(number: int) -> None:
+            if told:
+                os._exit(128 + number)
+            told.append(number)
+            served.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal, number)
+        await served.run(lambda: ready(served))
+
+    asyncio.run(main())
+
+
+@contextlib.contextmanager
+def serving(engine: Engine) -> Iterator[Served]:
+    """Serve a started engine in a thread while the context lasts."""
+    import threading
+
+    served = Served(engine)
+    up = threading.Event()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(served.run(up.set)), name="serving", daemon=True)
+    thread.start()
+    if not up.wait(20):
+        message = "the servers did not start"
+        raise RuntimeError(message)
+    try:
+        yield served
+    finally:
+        loop.call_soon_threadsafe(served.stop)
+        thread.join(8)
+        loop.close()

@@ -1,0 +1,111 @@
+"""Every setting, in one place; the only reader of the environment."""
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings", "env_example", "settings_page"]
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "rejoinder"
+
+
+class Settings(BaseSettings):
+    """Settings; each is read from ``REJOINDER_NAME`` or a ``.env`` file, and a command's option goes before both."""
+
+    model_config = SettingsConfigDict(env_prefix="REJOINDER_", env_file=".env", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Beyond loopback an API key is required.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of the realtime API and the page; 0 = any free one.")
+    qa_port: int = Field(
+        8084, ge=0, le=65535, description="Port of the Q&A and resume API; the same as `port` = one port for all."
+    )
+    data_dir: Path = Field(default_factory=_default_data_dir, description="Folder of the log, documents and keys.")
+    log: str = Field("", description="Address of the event log; empty = sqlite in the data folder.")
+    log_sync: Literal["normal", "full"] = Field(
+        "normal",
+        description="What an accepted publish survives: `normal` = the death of the process; "
+        "`full` = loss of power as well, with slower writes.",
+    )
+    epoch_s: float = Field(0.5, gt=0, le=60, description="Seconds between snapshots of the flows.")
+    poll_ms: float = Field(2.0, gt=0, le=1000, description="Milliseconds between two looks of a flow for new records.")
+    llm: Literal["auto", "off", "local", "server"] = Field(
+        "auto",
+        description="Who writes answers: `server` = `llm_base_url`; `local` = a small model on this machine (extra "
+        "`local-llm`); `off` = quotes from the documents; `auto` = the server when a base URL is set, else off.",
+    )
+    llm_base_url: str = Field(
+        "", description="Base URL of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1."
+    )
+    llm_model: str = Field("", description="Name of the model on that server.")
+    llm_api_key: SecretStr = Field(SecretStr("none"), description="API key for that server.")
+    llm_temperature: float = Field(0.2, ge=0, le=2, description="Sampling temperature.")
+    llm_max_tokens: int = Field(400, ge=1, le=32_000, description="Longest answer, tokens.")
+    llm_first_piece_s: float = Field(15.0, gt=0, description="Longest wait for the first piece of an answer, seconds.")
+    llm_piece_s: float = Field(10.0, gt=0, description="Longest wait between two pieces, seconds.")
+    llm_deadline_s: float = Field(60.0, gt=0, description="Longest time for a whole answer, seconds.")
+    llm_prompt_chars: int = Field(9_000, ge=1_500, description="Longest prompt, characters.")
+    embedder: Literal["onnx", "torch"] = Field(
+        "onnx", description="What computes text vectors: `onnx` (default install) or `torch` (extra `gpu`)."
+    )
+    embedder_path: Path | None = Field(None, description="Folder with other weights for text vectors.")
+    cors_origins: list[str] = Field(
+        default_factory=list, description='Origins allowed by CORS, as JSON: ["https://a"].'
+    )
+    streams: int = Field(2_000, ge=1, description="Most event streams open at once.")
+    heartbeat_s: float = Field(15.0, ge=1, description="Seconds between heartbeats on a quiet stream.")
+    stalled_s: float = Field(20.0, gt=0, description="A client that reads nothing for this many seconds is cut.")
+    audio_hours: float = Field(6.0, ge=0, description="Hours for which audio records are kept.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+
+    @property
+    def log_url(self) -> str:
+        """Give the address of the log."""
+        return self.log or f"sqlite:///{self.data_dir.resolve()}/log.sqlite3"
+
+    @property
+    def loopback(self) -> bool:
+        """Say whether only this machine can connect."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def _rows() -> list[tuple[str, str, str]]:
+    rows = []
+    for name, one in Settings.model_fields.items():
+        default = one.get_default(call_default_factory=True) if name != "data_dir" else "~/.local/share/rejoinder"
+        shown = "none" if isinstance(default, SecretStr) else "" if default is None else str(default)
+        rows.append((f"REJOINDER_{name.upper()}", shown, one.description or ""))
+    return rows
+
+
+def settings_page() -> str:
+    """Give docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Every setting is an environment variable, or a line of a `.env` file in the working folder. Where a command",
+        "has an option of the same name, the option wins. This page is generated: `uv run rejoinder settings --page`.",
+        "",
+        "| Variable | Default | Meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |" for name, default, meaning in _rows()]
+    return "\n".join(lines) + "\n"
+
+
+def env_example() -> str:
+    """Give .env.example."""
+    lines = ["# Copy to .env and change what you need. Generated: uv run rejoinder settings --env", ""]
+    for name, default, meaning in _rows():
+        lines += [f"# {meaning}", f"# {name}={default}", ""]
+    return "\n".join(lines)
