@@ -1,0 +1,217 @@
+"""The command ``rejoinder``; heavy imports wait until a command needs them."""
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rejoinder import __version__
+
+if TYPE_CHECKING:
+    from rejoinder.settings import Settings
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+app.add_typer(keys_app, name="keys")
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the log, documents and keys.")]
+
+
+def _settings(**chosen: Any) -> "Settings":
+    from pydantic import ValidationError
+
+    from rejoinder.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in chosen.items() if value is not None})
+    except ValidationError as error:
+        for one in error.errors():
+            place = ".".join(str(part) for part in one["loc"])
+            typer.echo(f"setting {place}: {one['msg']}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _fail(error: Exception) -> typer.Exit:
+    typer.echo(f"rejoinder: {error}", err=True)
+    return typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def main(*, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Rejoinder: captions in, grounded answers out."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    meeting: Annotated[
+        str, typer.Option(help="interview, practice, or a file (.jsonl, .srt, .vtt, .txt).")
+    ] = "interview",
+    speed: Annotated[float, typer.Option(min=0.5, max=200, help="How many times faster than recorded.")] = 12.0,
+    llm: Annotated[str | None, typer.Option(help="off, local or server; see docs/settings.md.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Play a recorded meeting through the whole engine, with no key, network or set-up."""
+    typer.echo("Starting the engine in this process (embedded log, no key, no network) ...")
+    from rejoinder.telemetry import set_up_logging
+
+    set_up_logging("error")
+    from rejoinder.demo.meetings import load_meeting
+    from rejoinder.engine import Engine
+    from rejoinder.player import Player
+    from rejoinder.screen import Screen
+    from rejoinder.serving import serving
+    from schemas.errors import EngineError
+
+    with ExitStack() as stack:
+        try:
+            recorded = load_meeting(meeting)
+            folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rejoinder-demo-")))
+            settings = _settings(data_dir=folder, host="127.0.0.1", port=0, qa_port=0, llm=llm)
+            engine = stack.enter_context(Engine(settings))
+        except (EngineError, ValueError) as error:
+            raise _fail(error) from None
+        served = stack.enter_context(serving(engine))
+        typer.echo(f"Playing {recorded.title!r}: {recorded.length_s / 60:.1f} minutes at {speed:g}x speed.\n")
+        screen = Screen({person["id"]: person.get("name", person["id"]) for person in recorded.participants})
+        played = Player(f"http://127.0.0.1:{served.port}", screen.show, speed).play(recorded)
+        screen.summary(played)
+    answered = any(one["type"] == "answer" for one in played.answers.values())
+    if not answered:
+        raise _fail(RuntimeError("no question was answered"))
+    typer.echo("\nNext: `uv run rejoinder up` starts the engine for real use, with a page at http://127.0.0.1:8080/")
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the realtime API and the page.")] = None,
+    qa_port: Annotated[int | None, typer.Option(help="Port of the Q&A and resume API.")] = None,
+    data_dir: DataDir = None,
+    llm: Annotated[str | None, typer.Option(help="auto, off, local or server.")] = None,
+) -> None:
+    """Start the engine: APIs, page and flows in one process, until Ctrl-C."""
+    settings = _settings(host=host, port=port, qa_port=qa_port, data_dir=data_dir, llm=llm)
+    from rejoinder.telemetry import set_up_logging
+
+    set_up_logging(settings.log_level, settings.log_format)
+    from rejoinder.engine import Engine
+    from rejoinder.serving import PortTaken, Served, serve
+    from schemas.errors import EngineError
+
+    def ready(served: Served) -> None:
+        typer.echo(f"Rejoinder {__version__}, data in {settings.data_dir}")
+        typer.echo(f"  page and realtime API  http://{served.host}:{served.port}/")
+        typer.echo(f"  Q&A and resume API     http://{served.host}:{served.qa_port}/api/docs")
+        typer.echo(f"  answers by             {engine.view.named['answers']}")
+        typer.echo("Ctrl-C stops.")
+        sys.stdout.flush()
+
+    try:
+        engine = Engine(settings)
+    except EngineError as error:
+        raise _fail(error) from None
+    if not settings.loopback and not any(key.revoked_at is None for key in engine.keys.keys()):
+        engine.stop()
+        raise _fail(RuntimeError("beyond loopback a key is required; make one with: rejoinder keys create NAME"))
+    with engine:
+        try:
+            serve(engine, ready)
+        except PortTaken as error:
+            raise _fail(error) from None
+    typer.echo("Stopped. Everything is kept; `rejoinder up` goes on where this stopped.")
+
+
+@app.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """Check what the engine needs; each line says what to do when something is missing."""
+    from rejoinder.doctor import checks
+
+    settings = _settings(data_dir=data_dir)
+    worst = 0
+    for check in checks(settings):
+        typer.echo(f"{check.state:5} {check.name:14} {check.detail}")
+        worst = max(worst, int(check.state == "fail"))
+    typer.echo("Next: uv run rejoinder demo" if not worst else "Mend the lines marked fail first.")
+    raise typer.Exit(worst)
+
+
+@app.command()
+def topics() -> None:
+    """Print the table of topics."""
+    from schemas.topics import TOPICS
+
+    for topic in TOPICS.values():
+        kept = "until erased" if topic.retention_s is None else f"{topic.retention_s / 3600:g} h"
+        typer.echo(f"{topic.name:14} written by {topic.written_by:14} kept {kept:13} {topic.note}")
+
+
+@app.command()
+def settings(
+    *,
+    page: Annotated[bool, typer.Option("--page", help="Print docs/settings.md.")] = False,
+    env: Annotated[bool, typer.Option("--env", help="Print .env.example.")] = False,
+) -> None:
+    """Print every setting with its value now, or the generated pages."""
+    from rejoinder.settings import env_example, settings_page
+
+    if page:
+        typer.echo(settings_page(), nl=False)
+    elif env:
+        typer.echo(env_example(), nl=False)
+    else:
+        for name, value in _settings().model_dump().items():
+            typer.echo(f"REJOINDER_{name.upper()}={value}")
+
+
+def _store(data_dir: Path | None) -> Any:
+    from rejoinder.accounts.keys import KeyStore
+    from schemas.errors import EngineError
+
+    try:
+        return KeyStore(_settings(data_dir=data_dir).data_dir / "accounts.sqlite3", key_required=True)
+    except EngineError as error:
+        raise _fail(error) from None
+
+
+@keys_app.command("create")
+def create_key(
+    name: str, owner: Annotated[str, typer.Option(help="Whose data it opens.")] = "local", data_dir: DataDir = None
+) -> None:
+    """Make an API key; it is shown this once."""
+    store = _store(data_dir)
+    key, token = store.create(name, owner)
+    store.close()
+    typer.echo(f"Key {key.key_id} for {key.owner_id!r}:\n\n  {token}\n\nKeep it: it is not shown again.")
+    typer.echo('Next: curl -H "Authorization: Bearer rj_..." http://127.0.0.1:8080/api/sessions')
+
+
+@keys_app.command("list")
+def list_keys(data_dir: DataDir = None) -> None:
+    """List the keys."""
+    store = _store(data_dir)
+    for key in store.keys():
+        typer.echo(
+            f"{key.key_id}  {key.owner_id:12} {key.created_at}  {'revoked' if key.revoked_at else 'valid':8} {key.name}"
+        )
+    if not store.keys():
+        typer.echo("No keys yet. Next: rejoinder keys create NAME")
+    store.close()
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: str, data_dir: DataDir = None) -> None:
+    """Make a key worthless from now on."""
+    store = _store(data_dir)
+    done = store.revoke(key_id)
+    store.close()
+    if not done:
+        raise _fail(RuntimeError(f"no valid key {key_id!r}; see: rejoinder keys list"))
+    typer.echo(f"Key {key_id} is revoked.")
