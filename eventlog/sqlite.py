@@ -10,31 +10,29 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from eventlog.base import Appended, LogRecord, NewRecord, Notify
+from eventlog.sqlite_rows import (
+    COLUMNS,
+    TOPIC_NAMES,
+    TOPIC_NUMBERS,
+    Submission,
+    marks,
+    number_of,
+    record_of,
+    take_group,
+    unavailable,
+)
 from eventlog.sqlite_schema import open_connection, prepare
 from schemas.errors import KeyErased, LogError, LogUnavailable, OffsetGone
 from schemas.topics import TOPICS, topic_named
 
 __all__ = ["SqliteLog"]
 
-GROUP_RECORDS = 2_000
-GROUP_BYTES = 8 * 1024 * 1024
 FOREIGN_CHECK_S = 0.05
 """How stale `end` may be about what another process appended."""
-
-_COLUMNS = "offset, topic, key, event_id, at_s, value"
-_TOPIC_NUMBERS = {name: number for number, name in enumerate(TOPICS)}
-_TOPIC_NAMES = list(TOPICS)
-
-
-@dataclass(slots=True)
-class _Submission:
-    records: Sequence[NewRecord]
-    future: "Future[list[Appended]]"
 
 
 class SqliteLog:
@@ -61,7 +59,7 @@ class SqliteLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = open_connection(path, sync)
         except (sqlite3.Error, OSError) as error:
-            raise _unavailable(path, error) from error
+            raise unavailable(path, error) from error
         self._ends = dict.fromkeys(TOPICS, 0)
         self._erased: set[str] = set()
         self._last = 0
@@ -71,9 +69,9 @@ class SqliteLog:
             self._reload()
         except sqlite3.Error as error:
             self._writer.close()
-            raise _unavailable(path, error) from error
+            raise unavailable(path, error) from error
         self._checked_s = time.monotonic()
-        self._queue: queue.SimpleQueue[_Submission | Callable[[], None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Submission | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -90,37 +88,23 @@ class SqliteLog:
             if self._closed:
                 future.set_exception(LogUnavailable("the log is closed"))
             else:
-                self._queue.put(_Submission(records, future))
+                self._queue.put(Submission(records, future))
         return future
 
     def _write_forever(self) -> None:
         while (first := self._queue.get()) is not None:
-            group: list[_Submission] = []
-            task: Callable[[], None] | None = None
-            count = size = 0
-            taken: _Submission | Callable[[], None] | None = first
-            while taken is not None:
-                if not isinstance(taken, _Submission):
-                    task = taken
-                    break
-                group.append(taken)
-                count += len(taken.records)
-                size += sum(len(record.value) for record in taken.records)
-                if count >= GROUP_RECORDS or size >= GROUP_BYTES:
-                    break
-                try:
-                    taken = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if taken is None:
-                    self._queue.put(None)
-            if group:
+            if isinstance(first, Submission):
+                group, after, ending = take_group(first, self._queue)
                 self._commit(group)
-            if task is not None:
-                task()
+                if after is not None:
+                    after()
+                if ending:
+                    return
+            else:
+                first()
 
-    def _commit(self, group: list[_Submission]) -> None:
-        results: list[tuple[_Submission, list[Appended] | LogError]] = []
+    def _commit(self, group: list[Submission]) -> None:
+        results: list[tuple[Submission, list[Appended] | LogError]] = []
         before, ends = self._last, dict(self._ends)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -134,7 +118,7 @@ class SqliteLog:
         except sqlite3.Error as error:
             self._last, self._ends = before, ends
             self._roll_back()
-            trouble = _unavailable(self._path, error)
+            trouble = unavailable(self._path, error)
             for submission in group:
                 submission.future.set_exception(trouble)
             return
@@ -151,7 +135,7 @@ class SqliteLog:
 
     def _insert(self, records: Sequence[NewRecord]) -> list[Appended] | LogError:
         for record in records:
-            if record.topic not in _TOPIC_NUMBERS:
+            if record.topic not in TOPIC_NUMBERS:
                 try:
                     topic_named(record.topic)
                 except LogError as error:
@@ -161,7 +145,7 @@ class SqliteLog:
         stored: list[Appended] = []
         execute = self._writer.execute
         for record in records:
-            number, offset = _TOPIC_NUMBERS[record.topic], self._last + 1
+            number, offset = TOPIC_NUMBERS[record.topic], self._last + 1
             done = execute(
                 "INSERT INTO records(offset, topic, key, event_id, at_s, value) VALUES (?,?,?,?,?,?)"
                 " ON CONFLICT(topic, event_id) DO NOTHING",
@@ -195,7 +179,7 @@ class SqliteLog:
         self._version = self._writer.execute("PRAGMA data_version").fetchone()[0]
         self._last = self._writer.execute("SELECT offset FROM high_water").fetchone()[0]
         self._erased = {key for (key,) in self._writer.execute("SELECT key FROM erased")}
-        for number, name in enumerate(_TOPIC_NAMES):
+        for number, name in enumerate(TOPIC_NAMES):
             row = self._writer.execute("SELECT max(offset) FROM records WHERE topic=?", (number,)).fetchone()
             self._ends[name] = max(self._ends[name], (row[0] or 0) + 1 if row[0] else 0)
 
@@ -211,7 +195,7 @@ class SqliteLog:
                 self._writer.execute("COMMIT")
             except sqlite3.Error as error:
                 self._roll_back()
-                outcome.set_exception(_unavailable(self._path, error))
+                outcome.set_exception(unavailable(self._path, error))
             else:
                 outcome.set_result(result)
 
@@ -247,7 +231,7 @@ class SqliteLog:
                         break
                     time.sleep(0.01)
             except sqlite3.Error as error:
-                done.set_exception(_unavailable(self._path, error))
+                done.set_exception(unavailable(self._path, error))
             else:
                 done.set_result(0)
 
@@ -259,7 +243,7 @@ class SqliteLog:
 
     def trim(self, topic: str, before_s: float) -> int:
         """Remove records of a topic older than a time; see `EventLog.trim`."""
-        number = _number(topic)
+        number = number_of(topic)
 
         def work(connection: sqlite3.Connection) -> int:
             row = connection.execute(
@@ -289,7 +273,7 @@ class SqliteLog:
                 try:
                     found = open_connection(self._path, self._sync, read_only=True)
                 except sqlite3.Error as error:
-                    raise _unavailable(self._path, error) from error
+                    raise unavailable(self._path, error) from error
                 self._readers.append(found)
             self._local.connection = found
         return found
@@ -298,25 +282,25 @@ class SqliteLog:
         try:
             return self._reader().execute(sql, tuple(arguments)).fetchall()
         except sqlite3.Error as error:
-            raise _unavailable(self._path, error) from error
+            raise unavailable(self._path, error) from error
 
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Give records from an offset on; see `EventLog.read`."""
         del partition
-        number = _number(topic)
+        number = number_of(topic)
         rows = self._select(
-            f"SELECT {_COLUMNS} FROM records WHERE topic=? AND offset>=? ORDER BY offset LIMIT ?",  # noqa: S608
+            f"SELECT {COLUMNS} FROM records WHERE topic=? AND offset>=? ORDER BY offset LIMIT ?",  # noqa: S608
             (number, start, limit),
         )
         self._refuse_trimmed((number,), start, whole=start == 0)
-        return [_record(row) for row in rows]
+        return [record_of(row) for row in rows]
 
     def _refuse_trimmed(self, numbers: Iterable[int], start: int, *, whole: bool = False) -> None:
         """Complain when records at or after `start` were trimmed; a reader from the very start takes what is left."""
         if whole:
             return
         for (trimmed,) in self._select(
-            f"SELECT offset FROM trimmed WHERE topic IN ({_marks(numbers)})",  # noqa: S608 - our own numbers
+            f"SELECT offset FROM trimmed WHERE topic IN ({marks(numbers)})",  # noqa: S608 - our own numbers
             (),
         ):
             if isinstance(trimmed, int) and start <= trimmed:
@@ -325,14 +309,14 @@ class SqliteLog:
     def read_key(self, key: str, topics: Sequence[str], cursor: str, limit: int) -> list[LogRecord]:
         """Give a session's records of several topics after a cursor; see `EventLog.read_key`."""
         after = self._offset_of(cursor)
-        numbers = [_number(topic) for topic in topics]
+        numbers = [number_of(topic) for topic in topics]
         rows = self._select(
-            f"SELECT {_COLUMNS} FROM records WHERE key=? AND offset>? AND topic IN ({_marks(numbers)})"  # noqa: S608
+            f"SELECT {COLUMNS} FROM records WHERE key=? AND offset>? AND topic IN ({marks(numbers)})"  # noqa: S608
             " ORDER BY offset LIMIT ?",
             (key, after, limit),
         )
         self._refuse_trimmed(numbers, after + 1, whole=after == 0)
-        return [_record(row) for row in rows]
+        return [record_of(row) for row in rows]
 
     def _offset_of(self, cursor: str) -> int:
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
@@ -347,15 +331,15 @@ class SqliteLog:
     def find(self, topic: str, event_id: str) -> LogRecord | None:
         """Give the record with an id; see `EventLog.find`."""
         rows = self._select(
-            f"SELECT {_COLUMNS} FROM records WHERE topic=? AND event_id=?",  # noqa: S608 - our own columns
-            (_number(topic), event_id),
+            f"SELECT {COLUMNS} FROM records WHERE topic=? AND event_id=?",  # noqa: S608 - our own columns
+            (number_of(topic), event_id),
         )
-        return _record(rows[0]) if rows else None
+        return record_of(rows[0]) if rows else None
 
     def end(self, topic: str, partition: int = 0) -> int:
         """Give the offset after a topic's last record; see `EventLog.end`."""
         del partition
-        _number(topic)
+        number_of(topic)
         self._look_for_foreign()
         return self._ends[topic]
 
@@ -371,13 +355,13 @@ class SqliteLog:
 
     def offset_at(self, topic: str, partition: int, at_s: float) -> int:
         """Give the first offset at or after a time; see `EventLog.offset_at`."""
-        rows = self._select("SELECT min(offset) FROM records WHERE topic=? AND at_s>=?", (_number(topic), at_s))
+        rows = self._select("SELECT min(offset) FROM records WHERE topic=? AND at_s>=?", (number_of(topic), at_s))
         found = rows[0][0]
         return found if isinstance(found, int) else self.end(topic, partition)
 
     def partitions(self, topic: str) -> int:
         """Give 1: an embedded topic has one partition."""
-        _number(topic)
+        number_of(topic)
         return 1
 
     def cursor_start(self) -> str:
@@ -421,32 +405,3 @@ class SqliteLog:
             for reader in self._readers:
                 reader.close()
             self._writer.close()
-
-
-def _record(row: Sequence[Any]) -> LogRecord:
-    offset, topic, key, event_id, at_s, value = row
-    return LogRecord(_TOPIC_NAMES[topic], 0, offset, key, event_id, value, at_s, str(offset))
-
-
-def _number(topic: str) -> int:
-    number = _TOPIC_NUMBERS.get(topic)
-    if number is None:
-        topic_named(topic)
-        raise LogError(topic)
-    return number
-
-
-def _marks(numbers: Iterable[int]) -> str:
-    return ",".join(str(number) for number in numbers)
-
-
-def _unavailable(path: Path, error: Exception) -> LogUnavailable:
-    text = str(error)
-    advice = ""
-    if "full" in text:
-        advice = "; free some space on that disk"
-    elif "readonly" in text or "unable to open" in text or isinstance(error, PermissionError):
-        advice = "; check that the folder exists and may be written"
-    elif "malformed" in text or "not a database" in text:
-        advice = "; the file is damaged or not a log: restore it from a backup or move it away"
-    return LogUnavailable(f"the log {path.name} cannot be used: {text}{advice}")

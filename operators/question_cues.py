@@ -80,6 +80,11 @@ _RHETORICAL = re.compile(
     r"let me (?:tell|explain|describe|walk|show|give)|i can (?:tell|explain|describe)|remember (?:what|how|when))\b",
     re.IGNORECASE,
 )
+_TAG = re.compile(
+    r",?\s(?:right|okay|ok|alright|all right|yeah|yes|no|huh|eh|you know|(?:is|are|was|were|do|does|did|has|have|had|can|could|"
+    r"will|would|should)(?:n't)? (?:it|they|he|she|you|we|i|that))\?$",
+    re.IGNORECASE,
+)
 _SPLIT = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -135,10 +140,12 @@ def _asked(text: str, words: int) -> Cue | None:
         return None
     if _REQUEST.match(text):
         return Cue("request", 0.95)
-    if _WH_START.match(text) or _WH.search(text):
+    if _WH_START.match(text) or (_WH.search(text) and not _TAG.search(text)):
         return Cue("wh", 0.95 if words > 2 else 0.6)
-    if _YES_NO.match(text) or _YES_NO_INSIDE.search(text):
+    if _YES_NO.match(text) or (_YES_NO_INSIDE.search(text) and not _TAG.search(text)):
         return Cue("choice" if _CHOICE.search(text) else "yes_no", 0.9)
+    if _TAG.search(text):
+        return None
     # A statement said with a rising tone ("You live alone?") checks more than it asks; long ones are often real.
     return Cue("other", 0.65) if words >= 3 else None
 

@@ -157,7 +157,7 @@ class QuestionsOperator:
         kept = (*turn.pieces, piece)
         drop = max(0, len(kept) - KEPT_PIECES)
         turn = replace(turn, pieces=kept[drop:], asks_from=max(0, turn.asks_from - drop))
-        cue = self._cue(state, piece.text)
+        cue = self._cue(state, turn.pieces)
         if cue is not None and (turn.asks is None or cue.confidence >= self.threshold):
             begin = turn.asks_from if turn.asks is not None else self._lead_in(turn.pieces)
             best = cue if turn.asks is None or cue.confidence > turn.asks.confidence else turn.asks
@@ -168,9 +168,13 @@ class QuestionsOperator:
             turn = replace(turn, sure=sure, due=now_s + wait)
         return replace(state, turn=turn)
 
-    def _cue(self, state: QuestionsState, text: str) -> Cue | None:
+    def _cue(self, state: QuestionsState, pieces: tuple[_Piece, ...]) -> Cue | None:
+        """Give the surest cue of the sentences that the newest piece ends, begins or goes on with."""
+        newest = pieces[-1].text
+        text = " ".join(piece.text for piece in pieces[self._lead_in(pieces) :]) if state.punctuated else newest
         best: Cue | None = None
-        for sentence in sentences_of(text):
+        left = len(newest)
+        for sentence in reversed(sentences_of(text)):
             cue = cue_of(sentence, punctuated=state.punctuated)
             if (
                 cue is not None
@@ -178,6 +182,9 @@ class QuestionsOperator:
                 and (best is None or cue.confidence > best.confidence)
             ):
                 best = cue
+            left -= len(sentence) + 1
+            if left <= 0:
+                break
         return best
 
     @staticmethod

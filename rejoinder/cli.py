@@ -118,7 +118,7 @@ def up(
         engine = Engine(settings)
     except EngineError as error:
         raise _fail(error) from None
-    if not settings.loopback and not any(key.revoked_at is None for key in engine.keys.keys()):
+    if not settings.loopback and not any(key.revoked_at is None for key in engine.keys.everything()):
         engine.stop()
         raise _fail(RuntimeError("beyond loopback a key is required; make one with: rejoinder keys create NAME"))
     with engine:
@@ -197,11 +197,11 @@ def create_key(
 def list_keys(data_dir: DataDir = None) -> None:
     """List the keys."""
     store = _store(data_dir)
-    for key in store.keys():
+    for key in store.everything():
         typer.echo(
             f"{key.key_id}  {key.owner_id:12} {key.created_at}  {'revoked' if key.revoked_at else 'valid':8} {key.name}"
         )
-    if not store.keys():
+    if not store.everything():
         typer.echo("No keys yet. Next: rejoinder keys create NAME")
     store.close()
 

@@ -115,7 +115,16 @@ def serving(engine: Engine) -> Iterator[Served]:
     served = Served(engine)
     up = threading.Event()
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(served.run(up.set)), name="serving", daemon=True)
+
+    def run() -> None:
+        loop.run_until_complete(served.run(up.set))
+        # The stream library keeps a watcher per loop; it must end before the loop does.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+    thread = threading.Thread(target=run, name="serving", daemon=True)
     thread.start()
     if not up.wait(20):
         message = "the servers did not start"

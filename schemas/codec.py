@@ -50,6 +50,7 @@ def decode(topic: str, value: bytes) -> Any:
             The message never repeats the record's text.
         UnknownTopic: The topic is not in the table.
     """
+    reader = _reader(topic)
     pcm: bytes | None = None
     if value[:4] == _AUDIO:
         size = int.from_bytes(value[4:8], "big")
@@ -57,7 +58,7 @@ def decode(topic: str, value: bytes) -> Any:
     try:
         if pcm is None and value.startswith(_HEAD):
             # The usual case stays in pydantic's own parser: one pass, no dict in between.
-            return _reader(topic).validate_json(b"{" + value[len(_HEAD) :])
+            return reader.validate_json(b"{" + value[len(_HEAD) :])
         fields = json.loads(value)
         version = fields.pop("v")
         if not isinstance(version, int) or version < 1:
@@ -65,7 +66,7 @@ def decode(topic: str, value: bytes) -> Any:
         if pcm is not None:
             fields["pcm"] = pcm
         extra: Literal["ignore", "forbid"] = "ignore" if version > SCHEMA_VERSION else "forbid"
-        return _reader(topic).validate_python(fields, extra=extra, strict=False)
+        return reader.validate_python(fields, extra=extra, strict=False)
     except ValidationError as error:
         raise SchemaError(_reasons(error)) from None
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What was used: the only thing that billing ever reads."""
+"""What was used: metered seconds and tokens, step by step."""
 
 from typing import Literal
 

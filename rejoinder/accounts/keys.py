@@ -56,7 +56,7 @@ class KeyStore:
             )
         return key, token
 
-    def keys(self) -> list[ApiKey]:
+    def everything(self) -> list[ApiKey]:
         """Give all keys, oldest first."""
         with self._lock:
             rows = self._connection.execute(

@@ -1,0 +1,6 @@
+check:
+    uv run ruff format --check .
+    uv run ruff check .
+    uv run mypy
+    uv run lint-imports
+    uv run pytest
