@@ -75,8 +75,6 @@ class SqliteLog:
         self._thread = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
         self._thread.start()
 
-    # ---- writing ----------------------------------------------------------------------------------
-
     def append(self, records: Sequence[NewRecord]) -> list[Appended]:
         """Store records and wait; see `EventLog.append`."""
         return self.submit(records).result()
@@ -118,9 +116,8 @@ class SqliteLog:
         except sqlite3.Error as error:
             self._last, self._ends = before, ends
             self._roll_back()
-            trouble = unavailable(self._path, error)
             for submission in group:
-                submission.future.set_exception(trouble)
+                submission.future.set_exception(unavailable(self._path, error))
             return
         keys: set[str] = set()
         for submission, result in results:
@@ -206,7 +203,7 @@ class SqliteLog:
         return outcome.result()
 
     def erase(self, key: str) -> int:
-        """Remove a session for good; see `EventLog.erase`. Its bytes are overwritten in the file."""
+        """Remove a session for good; its bytes are overwritten in the file."""
 
         def work(connection: sqlite3.Connection) -> int:
             connection.execute("INSERT OR IGNORE INTO erased(key, at_s) VALUES (?, ?)", (key, time.time()))
@@ -261,8 +258,6 @@ class SqliteLog:
             )
 
         return self._in_writer(work)
-
-    # ---- reading ----------------------------------------------------------------------------------
 
     def _reader(self) -> sqlite3.Connection:
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -401,7 +396,5 @@ class SqliteLog:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
-        with self._guard:
-            for reader in self._readers:
-                reader.close()
-            self._writer.close()
+        for connection in (*self._readers, self._writer):
+            connection.close()

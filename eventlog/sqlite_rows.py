@@ -33,6 +33,8 @@ TOPIC_NAMES = list(TOPICS)
 
 @dataclass(slots=True)
 class Submission:
+    """Records of one call, and who waits for them."""
+
     records: Sequence[NewRecord]
     future: "Future[list[Appended]]"
 
@@ -63,11 +65,17 @@ def take_group(first: Submission, waiting: "queue.SimpleQueue[Any]") -> tuple[li
 
 
 def record_of(row: Sequence[Any]) -> LogRecord:
+    """Give the record of a row of `COLUMNS`."""
     offset, topic, key, event_id, at_s, value = row
     return LogRecord(TOPIC_NAMES[topic], 0, offset, key, event_id, value, at_s, str(offset))
 
 
 def number_of(topic: str) -> int:
+    """Give the number of a topic.
+
+    Raises:
+        UnknownTopic: It is not in the table.
+    """
     number = TOPIC_NUMBERS.get(topic)
     if number is None:
         topic_named(topic)
@@ -76,10 +84,12 @@ def number_of(topic: str) -> int:
 
 
 def marks(numbers: Iterable[int]) -> str:
+    """Give numbers for an ``IN (...)``."""
     return ",".join(str(number) for number in numbers)
 
 
 def unavailable(path: Path, error: Exception) -> LogUnavailable:
+    """Give the fault in words, with what to do about it."""
     text = str(error)
     advice = ""
     if "full" in text:

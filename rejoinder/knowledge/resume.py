@@ -14,7 +14,7 @@ _NAMES = (
     "certifications|certificates|languages|awards|interests|volunteering|references|contact"
 )
 _HEADING = re.compile(rf"^\s*(?:#+\s*)?\**\s*({_NAMES})\s*\**\s*:?\s*$", re.IGNORECASE | re.MULTILINE)
-_YEARS = r"(?:[A-Za-z]{3,9}\.?\s+)?(?:19|20)\d\d"
+_YEARS = r"(?:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?\s+)?(?:19|20)\d\d"
 _PERIOD = re.compile(rf"({_YEARS})\s*(?:-|–|—|to|until)\s*({_YEARS}|present|now|today|current)", re.IGNORECASE)
 _EXPERIENCE = re.compile(r"experience|employment|work|career", re.IGNORECASE)
 _SPLIT = re.compile(r"\s+(?:at|@)\s+|\s*[,|·•–—]\s+|\s+-\s+")

@@ -216,16 +216,16 @@ async def _json(request: Request) -> Any:
 
 async def _uploaded(request: Request) -> tuple[str, str, dict[str, str]]:
     """Give name, text and the other fields of an uploaded file."""
-    form = await request.form(max_files=1, max_fields=10)
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        raise Problem(422, "The request is not valid", "the form has no file in the field 'file'")
-    name, content = file.filename or "document.txt", await file.read()
+    async with request.form(max_files=1, max_fields=10) as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise Problem(422, "The request is not valid", "the form has no file in the field 'file'")
+        name, content = file.filename or "document.txt", await file.read()
+        fields = {key: value for key, value in form.items() if isinstance(value, str)}
     try:
         text, kind = await run_in_threadpool(parse_upload, name, content)
     except DocumentRefused as refused:
         raise Problem(422, "The document cannot be used", str(refused)) from None
-    fields = {key: value for key, value in form.items() if isinstance(value, str)}
     return Path(name).stem[:MOST_NAME], text, {**fields, "kind": kind}
 
 
