@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Cue", "cue_of", "sentences_of"]
+__all__ = ["Cue", "cue_of", "is_written", "sentences_of"]
 
 Kind = Literal["wh", "yes_no", "choice", "request", "other"]
 
@@ -104,6 +104,15 @@ def sentences_of(text: str) -> list[str]:
     ['Right.', 'So why Kafka?', 'Go on']
     """
     return [sentence for sentence in _SPLIT.split(text.strip()) if sentence]
+
+
+def is_written(text: str) -> bool:
+    """Say whether text carries punctuation or capitals, so that a missing "?" means something.
+
+    >>> is_written("so what happened next"), is_written("and what happened next?")
+    (False, True)
+    """
+    return any(mark in text for mark in ".?!") or text != text.lower()
 
 
 def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:

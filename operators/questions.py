@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from operators.question_cues import Cue, Kind, cue_of, sentences_of
+from operators.question_cues import Cue, Kind, cue_of, is_written, sentences_of
 from schemas.base import Record, derive_id
 from schemas.meeting import MeetingClosed
 from schemas.questions import Question
@@ -58,7 +58,6 @@ class QuestionsState:
     utterance_id: str = ""
     chars: int = 0
     captions: int = 0
-    punctuated: bool = False
     closed: bool = False
 
 
@@ -108,7 +107,9 @@ class QuestionsOperator:
             return (replace(state, turn=None) if added else state), out
         if not added:
             return self._postpone(state, said, now_s), out
-        piece = _Piece(said.utterance_id, captions, added, said.start_s if fresh else said.end_s, said.end_s)
+        # Captions of one utterance follow each other; only the first one's start is told.
+        last = state.turn.pieces[-1].end_s if state.turn is not None and not fresh else said.start_s
+        piece = _Piece(said.utterance_id, captions, added, min(last, said.end_s), said.end_s)
         state = self._add(state, said, piece, now_s)
         if state.turn is not None and state.turn.due is not None and state.turn.due <= now_s:
             state, more = self._fire(state, now_s)
@@ -134,14 +135,12 @@ class QuestionsOperator:
             lines = (*state.lines, line)[-KEPT_LINES - 1 :]
         else:
             lines = (*state.lines[:-1], line)
-        punctuated = state.punctuated or any(mark in said.text for mark in ".?!")
         return replace(
             state,
             lines=lines,
             utterance_id=said.utterance_id,
             chars=len(said.text),
             captions=len(said.caption_ids),
-            punctuated=punctuated,
         )
 
     def _postpone(self, state: QuestionsState, said: Utterance, now_s: float) -> QuestionsState:
@@ -157,7 +156,7 @@ class QuestionsOperator:
         kept = (*turn.pieces, piece)
         drop = max(0, len(kept) - KEPT_PIECES)
         turn = replace(turn, pieces=kept[drop:], asks_from=max(0, turn.asks_from - drop))
-        cue = self._cue(state, turn.pieces)
+        cue = self._cue(turn.pieces)
         if cue is not None and (turn.asks is None or cue.confidence >= self.threshold):
             begin = turn.asks_from if turn.asks is not None else self._lead_in(turn.pieces)
             best = cue if turn.asks is None or cue.confidence > turn.asks.confidence else turn.asks
@@ -168,14 +167,16 @@ class QuestionsOperator:
             turn = replace(turn, sure=sure, due=now_s + wait)
         return replace(state, turn=turn)
 
-    def _cue(self, state: QuestionsState, pieces: tuple[_Piece, ...]) -> Cue | None:
+    def _cue(self, pieces: tuple[_Piece, ...]) -> Cue | None:
         """Give the surest cue of the sentences that the newest piece ends, begins or goes on with."""
         newest = pieces[-1].text
-        text = " ".join(piece.text for piece in pieces[self._lead_in(pieces) :]) if state.punctuated else newest
+        text = " ".join(piece.text for piece in pieces[self._lead_in(pieces) :])
+        punctuated = is_written(text)
+        text = text if punctuated else newest
         best: Cue | None = None
         left = len(newest)
         for sentence in reversed(sentences_of(text)):
-            cue = cue_of(sentence, punctuated=state.punctuated)
+            cue = cue_of(sentence, punctuated=punctuated)
             if (
                 cue is not None
                 and cue.confidence >= self.threshold
@@ -202,7 +203,7 @@ class QuestionsOperator:
         if turn is None or turn.asks is None or turn.due is None:
             return state, []
         pieces = turn.pieces[turn.asks_from :]
-        text = _asking_part(" ".join(piece.text for piece in pieces), punctuated=state.punctuated)
+        text = _asking_part(" ".join(piece.text for piece in pieces))
         question = self._question(state, turn, pieces, text, now_s)
         before = state.fired.question if state.fired is not None else None
         if (
@@ -280,8 +281,9 @@ def _extended(before: Question, more: Question) -> Question:
     )
 
 
-def _asking_part(text: str, *, punctuated: bool) -> str:
+def _asking_part(text: str) -> str:
     """Give the sentences from the first that asks to the last that does, at most 120 words."""
+    punctuated = is_written(text)
     sentences = sentences_of(text)
     asking = [number for number, one in enumerate(sentences) if cue_of(one, punctuated=punctuated) is not None]
     if punctuated and asking:
