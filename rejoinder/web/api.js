@@ -1,0 +1,60 @@
+// Calls to the engine; the key, when one is needed, stays in this tab.
+export const key = { get: () => sessionStorage.getItem("key"), set: (value) => sessionStorage.setItem("key", value) };
+
+const headers = (more = {}) => (key.get() ? { Authorization: `Bearer ${key.get()}`, ...more } : more);
+
+export async function call(method, path, body) {
+  const json = body !== undefined && !(body instanceof FormData);
+  const reply = await fetch(path, {
+    method, headers: headers(json ? { "Content-Type": "application/json" } : {}), body: json ? JSON.stringify(body) : body,
+  });
+  if (reply.status === 204) return null;
+  const data = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw Object.assign(new Error(data.detail || data.title || reply.statusText), { status: reply.status });
+  return data;
+}
+
+// Follows a session; after a drop it goes on from the last id, waiting longer each time, until the engine says it is over.
+export async function follow(session, { signal, onEvent, onState }) {
+  let cursor = null, failures = 0;
+  while (!signal.aborted) {
+    try {
+      const reply = await fetch(`/api/sessions/${encodeURIComponent(session)}/stream`, {
+        headers: headers({ Accept: "text/event-stream", ...(cursor ? { "Last-Event-ID": cursor } : {}) }), signal,
+      });
+      if ([204, 401, 403, 404].includes(reply.status)) return onState(reply.status === 204 ? "ended" : "gone", reply.status);
+      if (!reply.ok || !reply.body) throw new Error(String(reply.status));
+      failures = 0;
+      onState("live");
+      const over = await read(reply.body, (id, event) => { cursor = id || cursor; onEvent(event); });
+      if (over) return onState("ended");
+    } catch (error) {
+      if (signal.aborted) return;
+    }
+    failures += 1;
+    onState("reconnecting");
+    const wait = Math.min(10000, 300 * 2 ** Math.min(failures, 6)) * (0.5 + Math.random() / 2);
+    await new Promise((done) => setTimeout(done, wait));
+  }
+}
+
+async function read(body, onEvent) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "", over = false;
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return over;
+    text += value.replaceAll("\r", "");
+    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
+      let id = null, data = "";
+      for (const line of text.slice(0, end).split("\n")) {
+        if (line.startsWith("id:")) id = line.slice(3).trim();
+        else if (line.startsWith("data:")) data += line.slice(5).trim();
+      }
+      if (!data) continue;
+      const event = JSON.parse(data);
+      over ||= event.type === "end" && event.reason !== "server stopping";
+      onEvent(id, event);
+    }
+  }
+}

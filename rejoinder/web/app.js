@@ -1,0 +1,195 @@
+// The console: everything that was said or written by others is put in as text, never as HTML.
+import { call, follow, key } from "./api.js";
+
+const $ = (id) => document.getElementById(id);
+const make = (tag, attributes = {}, ...children) => {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== false && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+};
+const SHOWN = 300;
+let session = null, stop = null, people = {}, captions = [], shownFrom = 0, cards = new Map();
+
+function say(text, state = "") { $("state").textContent = text; $("state").dataset.state = state; }
+
+async function tried(work) {
+  try { return await work(); } catch (error) {
+    if (error.status === 401) { $("key-form").hidden = false; say("an API key is needed"); $("key").focus(); } else say(error.message, "failed");
+    return undefined;
+  }
+}
+
+async function listSessions() {
+  const found = await tried(() => call("GET", "/api/sessions"));
+  $("sessions").replaceChildren(...(found?.sessions ?? []).map((one) => make("li", {},
+    make("button", { type: "button", "aria-current": String(one.session_id === session?.session_id), onclick: () => choose(one.session_id) },
+      one.title || one.kind, make("small", {}, `${new Date(one.opened_at).toLocaleString()}${one.closed_at ? ", ended" : ""}`)))));
+}
+
+async function listDocuments() {
+  const found = await tried(() => call("GET", "/api/knowledge"));
+  $("documents").replaceChildren(...(found?.documents ?? []).map((one) => make("li", {},
+    make("button", { type: "button", onclick: () => showSource(one.document_id) }, one.title, make("small", {}, one.source === "resume" ? "resume" : one.collection)),
+    make("button", { type: "button", "aria-label": `Delete ${one.title}`, onclick: async () => { await tried(() => call("DELETE", `/api/knowledge/${one.document_id}`)); listDocuments(); } }, "×"))));
+}
+
+async function choose(id) {
+  const found = await tried(() => call("GET", `/api/sessions/${id}`));
+  if (!found) return;
+  stop?.abort();
+  stop = new AbortController();
+  session = found;
+  people = Object.fromEntries(found.participants.map((one) => [one.id, one]));
+  captions = []; shownFrom = 0; cards = new Map();
+  for (const pane of ["captions", "answers"]) $(pane).replaceChildren();
+  $("interim").textContent = "";
+  $("session-title").textContent = found.title || found.kind;
+  $("end").hidden = Boolean(found.closed_at); $("delete").hidden = false;
+  listSessions();
+  follow(id, { signal: stop.signal, onEvent: take, onState: (state) => say(state, state) });
+}
+
+function take(event) {
+  if (event.type === "caption") takeCaption(event);
+  else if (event.type === "question") takeQuestion(event);
+  else if (event.type === "question_withdrawn") settle(event.question_id, "failed", "withdrawn");
+  else if (event.type === "answer_delta") takeDelta(event);
+  else if (event.type === "answer") takeAnswer(event);
+  else if (event.type === "answer_failed") { if (event.reason !== "superseded") settle(event.question_id, "failed", `no answer: ${event.reason} ${event.detail}`); }
+  else if (event.type === "joined") people[event.participant.id] = event.participant;
+  else if (event.type === "closed") { $("end").hidden = true; listSessions(); }
+  else if (event.type === "lag") say(event.behind_s > 1 ? `${Math.round(event.behind_s)} s behind` : "live", "live");
+  else if (event.type === "resync") { captions = []; shownFrom = 0; cards = new Map(); $("captions").replaceChildren(); $("answers").replaceChildren(); }
+}
+
+const nameOf = (id) => people[id]?.name || id || "Unknown";
+
+function takeCaption(caption) {
+  if (!caption.final) { $("interim").textContent = `${nameOf(caption.speaker)}: ${caption.text}`; return; }
+  $("interim").textContent = "";
+  captions.push(caption);
+  const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
+  addCaption(box, caption, captions.at(-2));
+  while (captions.length - shownFrom > SHOWN) { shownFrom += 1; box.querySelector("p.said")?.remove(); }
+  while (box.firstElementChild?.nextElementSibling?.classList.contains("who")) box.firstElementChild.remove();
+  $("earlier").hidden = shownFrom === 0;
+  if (low) box.scrollTop = box.scrollHeight;
+}
+
+function addCaption(box, caption, before) {
+  if (before?.speaker !== caption.speaker || !box.childElementCount) box.append(make("p", { class: "who" }, nameOf(caption.speaker)));
+  box.append(make("p", { class: people[caption.speaker]?.is_user ? "said user" : "said" }, caption.text));
+}
+
+$("earlier").addEventListener("click", () => {
+  shownFrom = Math.max(0, shownFrom - SHOWN);
+  $("captions").replaceChildren();
+  captions.slice(shownFrom).forEach((caption, number, all) => addCaption($("captions"), caption, all[number - 1]));
+  $("earlier").hidden = shownFrom === 0;
+  $("captions").scrollTop = 0;
+});
+
+function takeQuestion(question) {
+  let card = cards.get(question.question_id);
+  if (card && card.revision >= question.revision) return;
+  if (!card) {
+    const title = make("h4"), body = make("p"), note = make("div", { class: "note" });
+    card = { title, body, note, node: make("article", { "data-status": "pending" }, title, body, note) };
+    cards.set(question.question_id, card);
+    $("answers").prepend(card.node);
+  }
+  Object.assign(card, { revision: question.revision, attempt: 0, answer: null, text: "" });
+  card.node.dataset.status = "pending";
+  card.title.textContent = question.text;
+  card.body.textContent = "";
+  card.note.replaceChildren(`${question.origin === "asked" ? "asked by you" : question.speaker_name} · answering `,
+    make("button", { type: "button", onclick: () => tried(() => call("POST", `/api/sessions/${session.session_id}/questions/${question.question_id}/cancel`)) }, "Stop"));
+}
+
+function takeDelta(delta) {
+  const card = cards.get(delta.question_id);
+  if (!card || card.revision !== delta.question_revision || card.node.dataset.status !== "pending") return;
+  if (delta.attempt > card.attempt) { card.attempt = delta.attempt; card.text = ""; }
+  card.text += delta.text;
+  card.body.textContent = card.text;
+}
+
+function takeAnswer(answer) {
+  const card = cards.get(answer.question_id);
+  if (!card || card.revision !== answer.question_revision) return;
+  card.node.dataset.status = "complete";
+  const cited = new Map(answer.citations.map((one) => [String(one.marker), one]));
+  card.body.replaceChildren(...answer.text.split(/(\[\d{1,2}\])/).map((part) => {
+    const found = cited.get(part.slice(1, -1));
+    return found && part.startsWith("[") ? citeButton(found) : part;
+  }));
+  const sources = answer.citations.map((one) => `[${one.marker}] ${one.title}`).join(" · ");
+  card.note.textContent = `${answer.mode === "extractive" ? "quoted from your documents" : `written by ${answer.model}`}${sources ? ` · ${sources}` : ""}`;
+}
+
+const citeButton = (cited) => make("button", { type: "button", class: "cite", "aria-label": `Source ${cited.marker}: ${cited.title}`, onclick: () => showSource(cited.document_id, cited) }, `[${cited.marker}]`);
+
+function settle(id, status, text) {
+  const card = cards.get(id);
+  if (!card || card.node.dataset.status === "complete") return;
+  card.node.dataset.status = status;
+  card.note.replaceChildren(make("span", { class: "failed" }, text));
+}
+
+async function showSource(id, cited) {
+  const found = await tried(() => call("GET", `/api/knowledge/${id}`));
+  $("source-title").textContent = found?.title ?? cited?.title ?? "Gone";
+  const text = found?.text ?? cited?.quote ?? "This document was deleted.";
+  if (found && cited) $("source-text").replaceChildren(text.slice(0, cited.start), make("mark", {}, text.slice(cited.start, cited.end)), text.slice(cited.end));
+  else $("source-text").textContent = text;
+  $("source").showModal();
+  $("source-text").querySelector("mark")?.scrollIntoView({ block: "center" });
+}
+
+$("demo").addEventListener("click", async () => {
+  say("starting the demo meeting");
+  const started = await tried(() => call("POST", "/api/demo", { meeting: $("demo-name").value, speed: 8 }));
+  if (started) { await choose(started.session_id); listDocuments(); }
+});
+$("new-session").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const opened = await tried(() => call("POST", "/api/sessions", { title: $("new-title").value, kind: $("new-kind").value, participants: [] }));
+  if (opened) choose(opened.session_id);
+});
+$("end").addEventListener("click", () => tried(() => call("POST", `/api/sessions/${session.session_id}/end`)));
+$("delete").addEventListener("click", async () => {
+  if (!confirm("Delete this session and everything stored of it?")) return;
+  stop?.abort();
+  await tried(() => call("DELETE", `/api/sessions/${session.session_id}`));
+  session = null; $("session-title").textContent = "No session"; $("delete").hidden = $("end").hidden = true;
+  $("captions").replaceChildren(); $("answers").replaceChildren(); say("deleted"); listSessions();
+});
+$("ask").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const question = $("ask-text").value;
+  $("ask-text").value = "";
+  if (session && !session.closed_at && $("end").hidden === false) return void tried(() => call("POST", "/api/ask", { question, session_id: session.session_id }));
+  const answer = await tried(() => call("POST", "/api/ask", { question }));
+  if (!answer) return;
+  takeQuestion({ question_id: answer.question_id, revision: 0, text: question, origin: "asked" });
+  takeAnswer({ ...answer, question_revision: 0 });
+});
+$("upload").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = new FormData();
+  form.append("file", $("file").files[0]);
+  $("upload-said").textContent = "reading ...";
+  try {
+    await call("POST", $("upload-as").value === "resume" ? "/api/resume" : "/api/knowledge", form);
+    $("upload-said").textContent = "added";
+    $("upload").reset();
+  } catch (error) { $("upload-said").textContent = error.message; }
+  listDocuments();
+});
+$("key-form").addEventListener("submit", (event) => { event.preventDefault(); key.set($("key").value); $("key-form").hidden = true; say("signed in"); listSessions(); listDocuments(); });
+listSessions();
+listDocuments();
