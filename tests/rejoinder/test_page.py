@@ -63,7 +63,7 @@ def test_the_demo_meeting_plays_and_a_citation_opens_its_source(page: Page) -> N
     expect(page.locator("dialog mark")).to_be_visible()
     assert len(page.locator("dialog mark").inner_text()) > 10
     page.get_by_role("button", name="Close").click()
-    if folder := os.environ.get("REJOINDER_SHOTS"):
+    if folder := os.environ.get("CONSOLE_SHOTS"):
         page.set_viewport_size({"width": 1280, "height": 800})
         expect(page.locator('article[data-status="complete"]').nth(3)).to_be_visible(timeout=60_000)
         page.screenshot(path=f"{folder}/console.png")

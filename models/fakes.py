@@ -1,0 +1,34 @@
+"""Exact, instant stand-ins for models, for measuring the engine around them and for users' own tests."""
+
+from collections.abc import AsyncGenerator, Sequence
+
+from operators.ports import Message, ModelPiece, SearchScope
+from schemas.answers import Passage
+
+__all__ = ["InstantModel", "NoPassages"]
+
+
+class InstantModel:
+    """Writes the same words at once, a piece per word."""
+
+    name = "instant"
+
+    def __init__(self, text: str = "This is an answer.") -> None:
+        """Answer everything with `text`."""
+        self._text = text
+
+    async def generate(self, messages: Sequence[Message]) -> AsyncGenerator[ModelPiece, None]:
+        """Stream the words; see `operators.ports.LanguageModel.generate`."""
+        del messages
+        for word in self._text.split(" "):
+            yield ModelPiece(word + " ")
+        yield ModelPiece("", "complete")
+
+
+class NoPassages:
+    """A search that finds nothing."""
+
+    async def search(self, query: str, scope: SearchScope, limit: int) -> Sequence[Passage]:
+        """Give nothing."""
+        del query, scope, limit
+        return []
