@@ -1,5 +1,6 @@
 """Builds the engine from its settings: log, documents, model, flows, apps."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from rejoinder.knowledge.routes import knowledge_router, resume_router
 from rejoinder.knowledge.store import KnowledgeStore
 from rejoinder.settings import Settings
 from schemas.errors import LogError, ModelMissing
+from schemas.topics import TOPICS
 
 __all__ = ["Engine"]
 
@@ -142,7 +144,10 @@ class Engine:
         return create_app(parts(demo_router(self.knowledge))), create_app(parts(), doors="qa")
 
     def start(self) -> None:
-        """Start the flows where they stopped."""
+        """Start the flows where they stopped; records older than their topic keeps them are removed first."""
+        for topic in TOPICS.values():
+            if topic.retention_s is not None:
+                self.log.trim(topic.name, time.time() - topic.retention_s)
         self.runner.start()
         logger.info("engine_started", models=self.view.named)
 

@@ -61,7 +61,6 @@ class Settings(BaseSettings):
     streams: int = Field(2_000, ge=1, description="Most event streams open at once.")
     heartbeat_s: float = Field(15.0, ge=1, description="Seconds between heartbeats on a quiet stream.")
     stalled_s: float = Field(20.0, gt=0, description="A client that reads nothing for this many seconds is cut.")
-    audio_hours: float = Field(6.0, ge=0, description="Hours for which audio records are kept.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
 

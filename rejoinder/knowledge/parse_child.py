@@ -26,6 +26,8 @@ def decoded(content: bytes) -> str:
                 return content.decode(name)
             except UnicodeDecodeError:
                 raise Refused("the text is damaged: it is not the encoding it says it is") from None
+    if sum(byte < 9 for byte in content[:4096]) > min(len(content), 4096) * 0.1:
+        raise Refused("this is not a text file")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:

@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from rejoinder.demo.meetings import BUNDLED, load_meeting
 from rejoinder.player import Player, events_of
 from rejoinder.settings import Settings
+from tests.journeys.engine_child import ChildEngine
 from tests.support import Follower, open_session, running, say, wait_for
 
 LEAVE = "Employees get 27 days of paid leave each year. The office opens at seven in the morning."
@@ -147,44 +146,10 @@ def test_a_question_that_goes_on_is_superseded_and_a_cancelled_one_stops(setting
         assert client.post(f"/api/sessions/{session}/questions/none/cancel").status_code == 404
 
 
-CHILD = """
-import sys
-from pathlib import Path
-from rejoinder.engine import Engine
-from rejoinder.serving import serve
-from rejoinder.settings import Settings
-engine = Engine(Settings(_env_file=None, data_dir=Path(sys.argv[1]), port=0, qa_port=0, epoch_s=0.2, log_level="error"))
-engine.start()
-serve(engine, lambda served: print(served.port, flush=True))
-engine.stop()
-"""
-
-
-class Engine:
-    """The engine in a process of its own, to be killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        assert self.child.stdout is not None
-        line = next(line for line in self.child.stdout if line.strip().isdigit())
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{int(line)}", timeout=10, trust_env=False)
-
-    def end(self, number: int) -> float:
-        began = time.monotonic()
-        self.child.send_signal(number)
-        self.child.wait(20)
-        self.client.close()
-        assert self.child.stdout is not None
-        self.child.stdout.close()
-        return time.monotonic() - began
-
-
 def test_kill_9_loses_no_acknowledged_caption_and_shows_no_answer_twice(tmp_path: Path) -> None:
     chance, acknowledged, session, number = random.Random(11), [], "", 0
     for _ in range(20):
-        engine = Engine(tmp_path)
+        engine = ChildEngine(tmp_path)
         if not session:
             engine.client.post("/api/knowledge", json={"title": "Leave", "text": LEAVE}).raise_for_status()
             session = open_session(engine.client)
@@ -203,7 +168,7 @@ def test_kill_9_loses_no_acknowledged_caption_and_shows_no_answer_twice(tmp_path
             pass
         killer.join()
         engine.end(signal.SIGKILL)
-    engine = Engine(tmp_path)
+    engine = ChildEngine(tmp_path)
     stored = [
         one["caption_id"]
         for one in engine.client.get(f"/api/sessions/{session}/captions?limit=5000").json()["captions"]
@@ -222,7 +187,7 @@ def test_kill_9_loses_no_acknowledged_caption_and_shows_no_answer_twice(tmp_path
 
 
 def test_a_signal_stops_it_quickly_with_streams_open(tmp_path: Path) -> None:
-    engine = Engine(tmp_path)
+    engine = ChildEngine(tmp_path)
     session = open_session(engine.client)
     followers = [Follower(engine.client.base_url, session) for _ in range(5)]
     wait_for(lambda: all("opened" in one.types() for one in followers))
