@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,20 @@ def test_every_path_of_the_api_tour_exists(tmp_path: Path) -> None:
     assert called
     for path in set(called) - {"/api/docs"}:
         assert any(re.match(shape, path.rstrip(".")) for shape in shapes), path
+
+
+def test_the_api_tour_runs_as_it_is_written(tmp_path: Path) -> None:
+    from rejoinder.settings import Settings
+    from tests.support import running
+
+    tour = next(
+        one for one in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "curl" in one
+    )
+    with running(Settings(_env_file=None, data_dir=tmp_path, port=0, qa_port=0)) as client:
+        script = "set -euo pipefail\n" + tour.replace("curl", "curl --fail-with-body --noproxy '*' -sS")
+        script = script.replace("127.0.0.1:8080", f"127.0.0.1:{client.base_url.port}") + "\nwait\n"
+        done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "event: question" in done.stdout
+    assert "event: end" in done.stdout
+    assert '"mode":"extractive"' in done.stdout

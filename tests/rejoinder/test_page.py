@@ -66,6 +66,7 @@ def test_the_demo_meeting_plays_and_a_citation_opens_its_source(page: Page) -> N
     if folder := os.environ.get("CONSOLE_SHOTS"):
         page.set_viewport_size({"width": 1280, "height": 800})
         expect(page.locator('article[data-status="complete"]').nth(3)).to_be_visible(timeout=60_000)
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=f"{folder}/console.png")
         page.emulate_media(color_scheme="dark")
         page.screenshot(path=f"{folder}/dark.png")
