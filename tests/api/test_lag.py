@@ -1,0 +1,28 @@
+"""A stream says how far the flows are behind."""
+
+from types import SimpleNamespace
+
+from api.deps import FlowState
+from api.stream import LAG_STEP_S, _Follower
+
+
+def test_lag_is_told_when_it_changes_and_not_otherwise() -> None:
+    behind = [3.2]
+
+    def flows() -> list[FlowState]:
+        return [FlowState("questions", "questions", 1, 9, 8, behind[0], alive=True)]
+
+    engine = SimpleNamespace(flows=flows)
+    door = SimpleNamespace(parts=SimpleNamespace(engine=engine))
+    follower = _Follower(door, "s", "0")  # type: ignore[arg-type]
+    first = follower._lag_event()
+    assert first is not None
+    assert '"behind_s": 3.2' in str(first.data)
+    follower._lag_at = 0.0
+    behind[0] += LAG_STEP_S / 2
+    assert follower._lag_event() is None
+    follower._lag_at = 0.0
+    behind[0] = 0.0
+    told = follower._lag_event()
+    assert told is not None
+    assert '"behind_s": 0.0' in str(told.data)
