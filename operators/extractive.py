@@ -183,7 +183,8 @@ def _sentences(passage: Passage) -> list[tuple[int, str]]:
     found = []
     for match in _SENTENCE.finditer(passage.text):
         text = match.group().strip(" \t-*#>|")
-        if len(text) >= MIN_SENTENCE_CHARS:
+        # A heading names what follows; quoted on its own it answers nothing.
+        if len(text) >= MIN_SENTENCE_CHARS and not match.group().lstrip().startswith("#"):
             found.append((match.start() + match.group().index(text), text))
     return found
 

@@ -69,7 +69,8 @@ _TRAP = re.compile(
     r"how's it going|how are things|you all right|are you there|hello|who knows|who cares|why not|what do you call it|"
     r"what's the word|what else|what can i say|how do i put (?:it|this)|how shall i (?:put|say) (?:it|this)|you see|see|"
     r"guess what|do you mind|may i|can i just|shall we(?: start| begin| get started)?|are we (?:good|ready|set)|"
-    r"how about that|what about that|okay so|got it|fair enough|all right|alright)[\s,.?!]*$",
+    r"(?:what|is there anything|anything|do you have any questions?)(?: would| you'd| you would)?(?: you)? like to (?:know|ask)(?: from| about)? us|"
+    r"(?:do you have )?any (?:other )?questions(?: for (?:me|us))?|how about that|what about that|okay so|got it|fair enough|all right|alright)[\s,.?!]*$",
     re.IGNORECASE,
 )
 _RHETORICAL = re.compile(
