@@ -71,6 +71,7 @@ class EventLog(Protocol):
 
         Raises:
             KeyErased: A key was erased; nothing of the call was stored.
+            ValueError: A key or id is no Unicode text, a time no finite number, or a value not bytes.
         """
         ...
 
@@ -137,7 +138,10 @@ class EventLog(Protocol):
         ...
 
     def trim(self, topic: str, before_s: float) -> int:
-        """Remove the records of a topic that are older than a time; gives how many."""
+        """Remove the oldest records of a topic, up to the first that is not older than a time; gives how many.
+
+        A record whose clock had gone back stays until what lies before it is old as well.
+        """
         ...
 
     def subscribe(self, notify: Notify) -> Callable[[], None]:

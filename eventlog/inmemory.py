@@ -4,8 +4,10 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from itertools import takewhile
 
 from eventlog.base import Appended, LogRecord, NewRecord, Notify
+from eventlog.checks import tell, what_is_wrong
 from schemas.errors import KeyErased, LogError, LogUnavailable, OffsetGone
 from schemas.topics import TOPICS, topic_named
 
@@ -31,14 +33,15 @@ class InMemoryLog:
         """Store records; see `EventLog.append`."""
         with self._lock:
             self._open()
+            wrong = what_is_wrong(records)
+            if wrong is not None:
+                raise wrong
             for record in records:
-                topic_named(record.topic)
                 if record.key in self._erased:
                     raise KeyErased(f"session {record.key} was erased")
             stored = [self._store(record) for record in records]
         if records:
-            for notify in self._subscribers:
-                notify(frozenset(record.key for record in records))
+            tell(self._subscribers, frozenset(record.key for record in records))
         return stored
 
     def _store(self, new: NewRecord) -> Appended:
@@ -58,7 +61,7 @@ class InMemoryLog:
         future: Future[list[Appended]] = Future()
         try:
             future.set_result(self.append(records))
-        except LogError as error:
+        except (LogError, ValueError) as error:
             future.set_exception(error)
         return future
 
@@ -149,8 +152,7 @@ class InMemoryLog:
             self._open()
             self._erased.add(key)
             removed = self._drop(lambda record: record.key == key)
-        for notify in self._subscribers:
-            notify(frozenset({key}))
+        tell(self._subscribers, frozenset({key}))
         return removed
 
     def _drop(self, wanted: Callable[[LogRecord], bool]) -> int:
@@ -165,15 +167,16 @@ class InMemoryLog:
         return key in self._erased
 
     def trim(self, topic: str, before_s: float) -> int:
-        """Remove records of a topic older than a time; see `EventLog.trim`."""
+        """Remove the oldest records of a topic; see `EventLog.trim`."""
         topic_named(topic)
         with self._lock:
             self._open()
-            old = [record.offset for record in self._records if record.topic == topic and record.at_s < before_s]
+            own = [record for record in self._records if record.topic == topic]
+            old = list(takewhile(lambda record: record.at_s < before_s, own))
             if not old:
                 return 0
-            self._trimmed[topic] = max(old)
-            return self._drop(lambda record: record.topic == topic and record.offset <= old[-1])
+            last = self._trimmed[topic] = old[-1].offset
+            return self._drop(lambda record: record.topic == topic and record.offset <= last)
 
     def subscribe(self, notify: Notify) -> Callable[[], None]:
         """Call `notify` after each append; see `EventLog.subscribe`."""

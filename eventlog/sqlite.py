@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from eventlog.base import Appended, LogRecord, NewRecord, Notify
+from eventlog.checks import tell, what_is_wrong
+from eventlog.sqlite_readers import Readers
 from eventlog.sqlite_rows import (
     COLUMNS,
     TOPIC_NAMES,
     TOPIC_NUMBERS,
+    Draft,
     Submission,
     marks,
     number_of,
@@ -27,7 +30,7 @@ from eventlog.sqlite_rows import (
 )
 from eventlog.sqlite_schema import open_connection, prepare
 from schemas.errors import KeyErased, LogError, LogUnavailable, OffsetGone
-from schemas.topics import TOPICS, topic_named
+from schemas.topics import TOPICS
 
 __all__ = ["SqliteLog"]
 
@@ -50,8 +53,7 @@ class SqliteLog:
             LogUnavailable: It cannot be opened, is no log, or was written by a newer version.
         """
         self._path, self._sync = path, sync
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers = Readers(path, sync)
         self._guard = threading.Lock()
         self._subscribers: tuple[Notify, ...] = ()
         self._closed = False
@@ -82,9 +84,12 @@ class SqliteLog:
     def submit(self, records: Sequence[NewRecord]) -> "Future[list[Appended]]":
         """Queue records for the next commit; see `EventLog.submit`."""
         future: Future[list[Appended]] = Future()
+        wrong = what_is_wrong(records)
         with self._guard:
             if self._closed:
                 future.set_exception(LogUnavailable("the log is closed"))
+            elif wrong is not None:
+                future.set_exception(wrong)
             else:
                 self._queue.put(Submission(records, future))
         return future
@@ -102,23 +107,26 @@ class SqliteLog:
                 first()
 
     def _commit(self, group: list[Submission]) -> None:
+        # From here on a caller that gives up no longer changes anything: its records are stored or refused as a whole.
+        taken = [submission for submission in group if submission.future.set_running_or_notify_cancel()]
         results: list[tuple[Submission, list[Appended] | LogError]] = []
-        before, ends = self._last, dict(self._ends)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._reload_if_foreign()
-            before, ends = self._last, dict(self._ends)
-            for submission in group:
-                results.append((submission, self._insert(submission.records)))
-            if self._last != before:
-                self._writer.execute("UPDATE high_water SET offset = ?", (self._last,))
+            draft = Draft(self._last)
+            for submission in taken:
+                results.append((submission, self._insert(submission.records, draft)))
+            if draft.last != self._last:
+                self._writer.execute("UPDATE high_water SET offset = ?", (draft.last,))
             self._writer.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._last, self._ends = before, ends
+        except Exception as error:
             self._roll_back()
-            for submission in group:
+            for submission in taken:
                 submission.future.set_exception(unavailable(self._path, error))
             return
+        # Only what is committed may be seen as the end of the log.
+        self._last = draft.last
+        self._ends.update(draft.ends)
         keys: set[str] = set()
         for submission, result in results:
             if isinstance(result, LogError):
@@ -127,22 +135,16 @@ class SqliteLog:
                 keys.update(record.key for record in submission.records)
                 submission.future.set_result(result)
         if keys:
-            for notify in self._subscribers:
-                notify(frozenset(keys))
+            tell(self._subscribers, frozenset(keys))
 
-    def _insert(self, records: Sequence[NewRecord]) -> list[Appended] | LogError:
+    def _insert(self, records: Sequence[NewRecord], draft: Draft) -> list[Appended] | LogError:
         for record in records:
-            if record.topic not in TOPIC_NUMBERS:
-                try:
-                    topic_named(record.topic)
-                except LogError as error:
-                    return error
             if record.key in self._erased:
                 return KeyErased(f"session {record.key} was erased")
         stored: list[Appended] = []
         execute = self._writer.execute
         for record in records:
-            number, offset = TOPIC_NUMBERS[record.topic], self._last + 1
+            number, offset = TOPIC_NUMBERS[record.topic], draft.last + 1
             done = execute(
                 "INSERT INTO records(offset, topic, key, event_id, at_s, value) VALUES (?,?,?,?,?,?)"
                 " ON CONFLICT(topic, event_id) DO NOTHING",
@@ -155,7 +157,7 @@ class SqliteLog:
                 ).fetchone()
                 offset = row[0]
             else:
-                self._last, self._ends[record.topic] = offset, offset + 1
+                draft.last, draft.ends[record.topic] = offset, offset + 1
             stored.append(Appended(record.topic, 0, offset, str(offset), repeat))
         return stored
 
@@ -190,7 +192,7 @@ class SqliteLog:
                 self._reload_if_foreign()
                 result = work(self._writer)
                 self._writer.execute("COMMIT")
-            except sqlite3.Error as error:
+            except Exception as error:
                 self._roll_back()
                 outcome.set_exception(unavailable(self._path, error))
             else:
@@ -212,8 +214,7 @@ class SqliteLog:
 
         removed = self._in_writer(work)
         self._empty_wal()
-        for notify in self._subscribers:
-            notify(frozenset({key}))
+        tell(self._subscribers, frozenset({key}))
         return removed
 
     def _empty_wal(self) -> None:
@@ -239,51 +240,38 @@ class SqliteLog:
         done.result()
 
     def trim(self, topic: str, before_s: float) -> int:
-        """Remove records of a topic older than a time; see `EventLog.trim`."""
+        """Remove the oldest records of a topic; see `EventLog.trim`."""
         number = number_of(topic)
 
         def work(connection: sqlite3.Connection) -> int:
-            row = connection.execute(
-                "SELECT max(offset) FROM records WHERE topic=? AND at_s < ?", (number, before_s)
+            kept, newest = connection.execute(
+                "SELECT min(CASE WHEN at_s >= ? THEN offset END), max(offset) FROM records WHERE topic=?",
+                (before_s, number),
             ).fetchone()
-            if row[0] is None:
+            up_to = newest if kept is None else kept - 1
+            if (
+                newest is None
+                or not connection.execute(
+                    "SELECT 1 FROM records WHERE topic=? AND offset<=? LIMIT 1", (number, up_to)
+                ).fetchone()
+            ):
                 return 0
             connection.execute(
                 "INSERT INTO trimmed(topic, offset) VALUES (?, ?)"
                 " ON CONFLICT(topic) DO UPDATE SET offset = max(offset, excluded.offset)",
-                (number, row[0]),
+                (number, up_to),
             )
             return int(
-                connection.execute("DELETE FROM records WHERE topic=? AND offset <= ?", (number, row[0])).rowcount
+                connection.execute("DELETE FROM records WHERE topic=? AND offset <= ?", (number, up_to)).rowcount
             )
 
         return self._in_writer(work)
-
-    def _reader(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            with self._guard:
-                if self._closed:
-                    raise LogUnavailable("the log is closed")
-                try:
-                    found = open_connection(self._path, self._sync, read_only=True)
-                except sqlite3.Error as error:
-                    raise unavailable(self._path, error) from error
-                self._readers.append(found)
-            self._local.connection = found
-        return found
-
-    def _select(self, sql: str, arguments: Sequence[object]) -> list[tuple[object, ...]]:
-        try:
-            return self._reader().execute(sql, tuple(arguments)).fetchall()
-        except sqlite3.Error as error:
-            raise unavailable(self._path, error) from error
 
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Give records from an offset on; see `EventLog.read`."""
         del partition
         number = number_of(topic)
-        rows = self._select(
+        rows = self._readers.select(
             f"SELECT {COLUMNS} FROM records WHERE topic=? AND offset>=? ORDER BY offset LIMIT ?",  # noqa: S608
             (number, start, limit),
         )
@@ -294,7 +282,7 @@ class SqliteLog:
         """Complain when records at or after `start` were trimmed; a reader from the very start takes what is left."""
         if whole:
             return
-        for (trimmed,) in self._select(
+        for (trimmed,) in self._readers.select(
             f"SELECT offset FROM trimmed WHERE topic IN ({marks(numbers)})",  # noqa: S608 - our own numbers
             (),
         ):
@@ -305,7 +293,7 @@ class SqliteLog:
         """Give a session's records of several topics after a cursor; see `EventLog.read_key`."""
         after = self._offset_of(cursor)
         numbers = [number_of(topic) for topic in topics]
-        rows = self._select(
+        rows = self._readers.select(
             f"SELECT {COLUMNS} FROM records WHERE key=? AND offset>? AND topic IN ({marks(numbers)})"  # noqa: S608
             " ORDER BY offset LIMIT ?",
             (key, after, limit),
@@ -325,7 +313,7 @@ class SqliteLog:
 
     def find(self, topic: str, event_id: str) -> LogRecord | None:
         """Give the record with an id; see `EventLog.find`."""
-        rows = self._select(
+        rows = self._readers.select(
             f"SELECT {COLUMNS} FROM records WHERE topic=? AND event_id=?",  # noqa: S608 - our own columns
             (number_of(topic), event_id),
         )
@@ -344,13 +332,15 @@ class SqliteLog:
         if not at_once and now - self._checked_s < FOREIGN_CHECK_S:
             return
         self._checked_s = now
-        rows = self._select("SELECT offset FROM high_water", ())
+        rows = self._readers.select("SELECT offset FROM high_water", ())
         if isinstance(rows[0][0], int) and rows[0][0] > self._last and not self._closed:
             self._in_writer(lambda _: 0)
 
     def offset_at(self, topic: str, partition: int, at_s: float) -> int:
         """Give the first offset at or after a time; see `EventLog.offset_at`."""
-        rows = self._select("SELECT min(offset) FROM records WHERE topic=? AND at_s>=?", (number_of(topic), at_s))
+        rows = self._readers.select(
+            "SELECT min(offset) FROM records WHERE topic=? AND at_s>=?", (number_of(topic), at_s)
+        )
         found = rows[0][0]
         return found if isinstance(found, int) else self.end(topic, partition)
 
@@ -370,7 +360,7 @@ class SqliteLog:
 
     def cursor_at(self, at_s: float) -> str:
         """Give the cursor before the first record at or after a time."""
-        found = self._select("SELECT min(offset) FROM records WHERE at_s>=?", (at_s,))[0][0]
+        found = self._readers.select("SELECT min(offset) FROM records WHERE at_s>=?", (at_s,))[0][0]
         return str(found - 1) if isinstance(found, int) else self.cursor_now()
 
     def erased(self, key: str) -> bool:
@@ -396,5 +386,5 @@ class SqliteLog:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
-        for connection in (*self._readers, self._writer):
-            connection.close()
+        self._readers.close()
+        self._writer.close()

@@ -3,7 +3,7 @@
 import queue
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ __all__ = [
     "COLUMNS",
     "TOPIC_NAMES",
     "TOPIC_NUMBERS",
+    "Draft",
     "Submission",
     "marks",
     "number_of",
@@ -37,6 +38,14 @@ class Submission:
 
     records: Sequence[NewRecord]
     future: "Future[list[Appended]]"
+
+
+@dataclass(slots=True)
+class Draft:
+    """The numbers of a commit while it is being made; nobody sees them before it succeeds."""
+
+    last: int
+    ends: dict[str, int] = field(default_factory=dict)
 
 
 Task = Callable[[], None]

@@ -88,7 +88,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=short)
 def test_everything_is_caught_only_where_one_bad_record_must_not_stop_the_rest(path: Path) -> None:
-    allowed = {"flows/logic.py", "models/llm.py", "api/stream.py"}
+    allowed = {"eventlog/checks.py", "eventlog/sqlite.py", "flows/logic.py", "models/llm.py", "api/stream.py"}
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.ExceptHandler):
             wide = node.type is None or (

@@ -166,3 +166,44 @@ def test_a_closed_log_says_so(log: EventLog) -> None:
         log.append([new(1)])
     with pytest.raises(LogUnavailable):
         log.submit([new(1)]).result(5)
+
+
+BAD = {
+    "key": NewRecord("captions", "\ud800", "e", b"v", 1.0),
+    "empty key": NewRecord("captions", "", "e", b"v", 1.0),
+    "id": NewRecord("captions", "s", "\udfff", b"v", 1.0),
+    "time": NewRecord("captions", "s", "e", b"v", float("nan")),
+    "value": NewRecord("captions", "s", "e", "text", 1.0),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_record_fails_its_own_call_and_no_other(log: EventLog, name: str) -> None:
+    futures = [log.submit([one]) for one in (new("before"), BAD[name], new("after"))]
+    assert not futures[0].result(5)[0].repeat
+    with pytest.raises(ValueError, match="of a record must be"):
+        futures[1].result(5)
+    assert not futures[2].result(5)[0].repeat
+    assert [one.event_id for one in log.read("captions", 0, 0, 9)] == ["ebefore", "eafter"]
+
+
+def test_a_subscriber_that_fails_harms_nobody(log: EventLog) -> None:
+    came = threading.Event()
+
+    def broken(_: frozenset[str]) -> None:
+        raise RuntimeError("a subscriber of somebody else")
+
+    log.subscribe(broken)
+    log.subscribe(lambda _: came.set())
+    log.append([new(1)])
+    assert came.wait(5)
+    assert log.submit([new(2)]).result(5)
+    assert log.erase("s") == 2
+
+
+def test_trimming_never_takes_a_younger_record(log: EventLog) -> None:
+    log.append([new(n, at_s=at_s) for n, at_s in enumerate([5, 100, 20, 101])])
+    assert log.trim("captions", 50) == 1
+    assert [one.event_id for one in log.read("captions", 0, 0, 9)] == ["e1", "e2", "e3"]
+    assert log.trim("captions", 100.5) == 2
+    assert log.trim("captions", 500) == 1

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,51 @@ def test_a_full_disk_stores_nothing_by_half_and_heals(tmp_path: Path) -> None:
     assert log.find("captions", "e2") is None
     log._writer.execute("PRAGMA max_page_count=1000000")  # type: ignore[attr-defined]
     assert not log.append([new(2)])[0].repeat
+    log.close()
+
+
+def test_a_caller_that_gives_up_does_not_stop_the_log(tmp_path: Path) -> None:
+    log = open_log(f"sqlite:///{tmp_path}/log.sqlite3")
+    busy, hold = threading.Event(), threading.Event()
+
+    def slow(_: frozenset[str]) -> None:
+        busy.set()
+        hold.wait(5)
+
+    end = log.subscribe(slow)
+    log.submit([new(0)])
+    assert busy.wait(5)
+    futures = [log.submit([new(n)]) for n in range(1, 6)]
+    assert futures[2].cancel()
+    hold.set()
+    end()
+    assert [future.result(5)[0].repeat for future in futures if not future.cancelled()] == [False] * 4
+    assert [one.event_id for one in log.read("captions", 0, 0, 9)] == ["e0", "e1", "e2", "e4", "e5"]
+    assert not futures[0].cancel(), "what is stored cannot be called back"
+    log.close()
+
+
+def test_a_commit_that_fails_never_shows_as_the_end(tmp_path: Path) -> None:
+    log = open_log(f"sqlite:///{tmp_path}/log.sqlite3")
+    last = log.append([new(1)])[0]
+    log._writer.execute("PRAGMA max_page_count=60")  # type: ignore[attr-defined]
+    seen: set[tuple[str, int]] = set()
+    failing = log.submit([new(n, value=b"x" * 2000) for n in range(2, 2002)])
+    while not failing.done():
+        seen.add((log.cursor_now(), log.end("captions")))
+    assert isinstance(failing.exception(), LogUnavailable)
+    assert seen <= {(last.cursor, last.offset + 1)}
+    log.close()
+
+
+def test_threads_that_are_gone_leave_no_connection(tmp_path: Path) -> None:
+    log = open_log(f"sqlite:///{tmp_path}/log.sqlite3")
+    for _ in range(40):
+        thread = threading.Thread(target=log.read, args=("captions", 0, 0, 1))
+        thread.start()
+        thread.join()
+    log.read("captions", 0, 0, 1)
+    assert log._readers.count() <= 2  # type: ignore[attr-defined]
     log.close()
 
 
