@@ -360,7 +360,9 @@ class SqliteLog:
 
     def cursor_at(self, at_s: float) -> str:
         """Give the cursor before the first record at or after a time."""
-        found = self._readers.select("SELECT min(offset) FROM records WHERE at_s>=?", (at_s,))[0][0]
+        found = self._readers.select(
+            "SELECT min(+offset) FROM records INDEXED BY records_by_time WHERE at_s>=?", (at_s,)
+        )[0][0]
         return str(found - 1) if isinstance(found, int) else self.cursor_now()
 
     def erased(self, key: str) -> bool:

@@ -1,12 +1,13 @@
 """The tables of the embedded log, their versions and how a connection to them is opened."""
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from schemas.errors import LogUnavailable
 
-__all__ = ["open_connection", "prepare"]
+__all__ = ["open_connection", "prepare", "run_scripts"]
 
 # Topics are stored by their number in schemas.topics.TOPICS: new ones are added at its end, none is moved.
 MIGRATIONS = (
@@ -21,6 +22,7 @@ MIGRATIONS = (
     CREATE TABLE erased(key TEXT PRIMARY KEY, at_s REAL NOT NULL);
     CREATE TABLE trimmed(topic INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
     """,
+    "CREATE INDEX records_by_time ON records(at_s)",
 )
 
 
@@ -41,9 +43,24 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         LogUnavailable: The file was written by a newer version of this program.
     """
+    run_scripts(connection, path, MIGRATIONS)
+
+
+def run_scripts(connection: sqlite3.Connection, path: Path, scripts: Sequence[str]) -> None:
+    """Run the numbered scripts that a file has not seen, all or none; several processes may do so at once.
+
+    Raises:
+        LogUnavailable: The file was written by a newer version of this program.
+    """
+    # The version is read inside the transaction: whoever comes second waits, and finds nothing left to do.
+    connection.execute("BEGIN IMMEDIATE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
+    if version > len(scripts):
+        connection.execute("ROLLBACK")
         connection.close()
         raise LogUnavailable(f"{path.name} was written by a newer version of Rejoinder; update, or use another folder")
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version={number}; COMMIT;")
+    for script in scripts[version:]:
+        for statement in script.split(";"):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={len(scripts)}")
+    connection.execute("COMMIT")

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from eventlog.sqlite_schema import run_scripts
 from schemas.errors import LogUnavailable
 
 __all__ = ["open_database"]
@@ -20,12 +21,7 @@ def open_database(path: Path, scripts: Sequence[str]) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA secure_delete=ON")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(scripts):
-            connection.close()
-            raise LogUnavailable(f"{path.name} was written by a newer version of Rejoinder")
-        for number, script in enumerate(scripts[version:], start=version + 1):
-            connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")
+        run_scripts(connection, path, scripts)
     except (sqlite3.Error, OSError) as error:
         raise LogUnavailable(f"{path.name} cannot be opened: {error}") from error
     return connection

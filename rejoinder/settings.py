@@ -59,7 +59,9 @@ class Settings(BaseSettings):
         default_factory=list, description='Origins allowed by CORS, as JSON: ["https://a"].'
     )
     streams: int = Field(2_000, ge=1, description="Most event streams open at once.")
-    heartbeat_s: float = Field(15.0, ge=1, description="Seconds between heartbeats on a quiet stream.")
+    heartbeat_s: float = Field(
+        15.0, ge=1, le=20, description="Seconds between heartbeats on a quiet stream; the page gives up after 45."
+    )
     stalled_s: float = Field(20.0, gt=0, description="A client that reads nothing for this many seconds is cut.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")

@@ -14,22 +14,34 @@ export async function call(method, path, body) {
   return data;
 }
 
+// A heartbeat comes at least every 20 s; a connection that says nothing for this long is gone.
+const SILENT_MS = 45000;
+
 // Follows a session; after a drop it goes on from the last id, waiting longer each time, until the engine says it is over.
 export async function follow(session, { signal, onEvent, onState }) {
   let cursor = null, failures = 0;
   while (!signal.aborted) {
+    const one = new AbortController();
+    const leave = () => one.abort();
+    signal.addEventListener("abort", leave);
+    let timer;
+    const heard = () => { clearTimeout(timer); timer = setTimeout(leave, SILENT_MS); };
+    heard();
     try {
       const reply = await fetch(`/api/sessions/${encodeURIComponent(session)}/stream`, {
-        headers: headers({ Accept: "text/event-stream", ...(cursor ? { "Last-Event-ID": cursor } : {}) }), signal,
+        headers: headers({ Accept: "text/event-stream", ...(cursor ? { "Last-Event-ID": cursor } : {}) }), signal: one.signal,
       });
       if ([204, 401, 403, 404].includes(reply.status)) return onState(reply.status === 204 ? "ended" : "gone", reply.status);
       if (!reply.ok || !reply.body) throw new Error(String(reply.status));
       failures = 0;
       onState("live");
-      const over = await read(reply.body, (id, event) => { cursor = id || cursor; onEvent(event); });
+      const over = await read(reply.body, heard, (id, event) => { cursor = id || cursor; onEvent(event); });
       if (over) return onState("ended");
     } catch (error) {
       if (signal.aborted) return;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", leave);
     }
     failures += 1;
     onState("reconnecting");
@@ -38,12 +50,13 @@ export async function follow(session, { signal, onEvent, onState }) {
   }
 }
 
-async function read(body, onEvent) {
+async function read(body, heard, onEvent) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "", over = false;
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return over;
+    heard();
     text += value.replaceAll("\r", "");
     for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
       let id = null, data = "";

@@ -11,14 +11,17 @@ const make = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
-const SHOWN = 300;
-let session = null, stop = null, people = {}, captions = [], shownFrom = 0, cards = new Map();
+const SHOWN = 300, MOST = 2000;
+let session = null, stop = null, people = new Map(), captions = [], shownFrom = 0, cards = new Map();
 
 function say(text, state = "") { $("state").textContent = text; $("state").dataset.state = state; }
 
+function askForKey() { $("key-form").hidden = false; say("an API key is needed"); $("key").focus(); }
+
 async function tried(work) {
   try { return await work(); } catch (error) {
-    if (error.status === 401) { $("key-form").hidden = false; say("an API key is needed"); $("key").focus(); } else say(error.message, "failed");
+    if (error.status === 401) askForKey();
+    else say(error.message, "failed");
     return undefined;
   }
 }
@@ -43,14 +46,17 @@ async function choose(id) {
   stop?.abort();
   stop = new AbortController();
   session = found;
-  people = Object.fromEntries(found.participants.map((one) => [one.id, one]));
+  people = new Map(found.participants.map((one) => [one.id, one]));
   captions = []; shownFrom = 0; cards = new Map();
   for (const pane of ["captions", "answers"]) $(pane).replaceChildren();
   $("interim").textContent = "";
   $("session-title").textContent = found.title || found.kind;
   $("end").hidden = Boolean(found.closed_at); $("delete").hidden = false;
   listSessions();
-  follow(id, { signal: stop.signal, onEvent: take, onState: (state) => say(state, state) });
+  follow(id, { signal: stop.signal, onEvent: take, onState: (state, status) => {
+    if (status === 401) askForKey();
+    else say(state, state);
+  } });
 }
 
 function take(event) {
@@ -60,13 +66,13 @@ function take(event) {
   else if (event.type === "answer_delta") takeDelta(event);
   else if (event.type === "answer") takeAnswer(event);
   else if (event.type === "answer_failed") { if (event.reason !== "superseded") settle(event.question_id, "failed", `no answer: ${event.reason} ${event.detail}`); }
-  else if (event.type === "joined") people[event.participant.id] = event.participant;
+  else if (event.type === "joined") people.set(event.participant.id, event.participant);
   else if (event.type === "closed") { $("end").hidden = true; listSessions(); }
   else if (event.type === "lag") say(event.behind_s > 1 ? `${Math.round(event.behind_s)} s behind` : "live", "live");
   else if (event.type === "resync") { captions = []; shownFrom = 0; cards = new Map(); $("captions").replaceChildren(); $("answers").replaceChildren(); }
 }
 
-const nameOf = (id) => people[id]?.name || id || "Unknown";
+const nameOf = (id) => people.get(id)?.name || id || "Unknown";
 
 function takeCaption(caption) {
   if (!caption.final) { $("interim").textContent = `${nameOf(caption.speaker)}: ${caption.text}`; return; }
@@ -74,7 +80,7 @@ function takeCaption(caption) {
   captions.push(caption);
   const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
   addCaption(box, caption, captions.at(-2));
-  while (captions.length - shownFrom > SHOWN) { shownFrom += 1; box.querySelector("p.said")?.remove(); }
+  while (captions.length - shownFrom > most) { shownFrom += 1; box.querySelector("p.said")?.remove(); }
   while (box.firstElementChild?.nextElementSibling?.classList.contains("who")) box.firstElementChild.remove();
   $("earlier").hidden = shownFrom === 0;
   if (low) box.scrollTop = box.scrollHeight;
@@ -82,7 +88,7 @@ function takeCaption(caption) {
 
 function addCaption(box, caption, before) {
   if (before?.speaker !== caption.speaker || !box.childElementCount) box.append(make("p", { class: "who" }, nameOf(caption.speaker)));
-  box.append(make("p", { class: people[caption.speaker]?.is_user ? "said user" : "said" }, caption.text));
+  box.append(make("p", { class: people.get(caption.speaker)?.is_user ? "said user" : "said" }, caption.text));
 }
 
 $("earlier").addEventListener("click", () => {
@@ -144,7 +150,9 @@ async function showSource(id, cited) {
   const found = await tried(() => call("GET", `/api/knowledge/${id}`));
   $("source-title").textContent = found?.title ?? cited?.title ?? "Gone";
   const text = found?.text ?? cited?.quote ?? "This document was deleted.";
-  if (found && cited) $("source-text").replaceChildren(text.slice(0, cited.start), make("mark", {}, text.slice(cited.start, cited.end)), text.slice(cited.end));
+  const chars = [...text]; // the engine counts characters, the browser's slice counts UTF-16 units
+  const part = (from, to) => chars.slice(from, to).join("");
+  if (found && cited) $("source-text").replaceChildren(part(0, cited.start), make("mark", {}, part(cited.start, cited.end)), part(cited.end));
   else $("source-text").textContent = text;
   $("source").showModal();
   $("source-text").querySelector("mark")?.scrollIntoView({ block: "center" });
@@ -170,11 +178,11 @@ $("delete").addEventListener("click", async () => {
 });
 $("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const question = $("ask-text").value;
-  $("ask-text").value = "";
-  if (session && !session.closed_at && $("end").hidden === false) return void tried(() => call("POST", "/api/ask", { question, session_id: session.session_id }));
-  const answer = await tried(() => call("POST", "/api/ask", { question }));
-  if (!answer) return;
+  const question = $("ask-text").value, open = session && !session.closed_at && $("end").hidden === false;
+  const answer = await tried(() => call("POST", "/api/ask", open ? { question, session_id: session.session_id } : { question }));
+  if (!answer) return; // the words stay in the box, to be sent again
+  if ($("ask-text").value === question) $("ask-text").value = "";
+  if (open) return; // it comes through the session's stream
   takeQuestion({ question_id: answer.question_id, revision: 0, text: question, origin: "asked" });
   takeAnswer({ ...answer, question_revision: 0 });
 });
@@ -190,6 +198,6 @@ $("upload").addEventListener("submit", async (event) => {
   } catch (error) { $("upload-said").textContent = error.message; }
   listDocuments();
 });
-$("key-form").addEventListener("submit", (event) => { event.preventDefault(); key.set($("key").value); $("key-form").hidden = true; say("signed in"); listSessions(); listDocuments(); });
+$("key-form").addEventListener("submit", (event) => { event.preventDefault(); key.set($("key").value); $("key-form").hidden = true; say("signed in"); listSessions(); listDocuments(); if (session) choose(session.session_id); });
 listSessions();
 listDocuments();

@@ -60,6 +60,14 @@ def test_two_processes_may_write(tmp_path: Path) -> None:
     other.close()
 
 
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    script = "import sys; from eventlog import open_log; open_log(sys.argv[1]).close()"
+    for round_ in range(4):
+        command = [sys.executable, "-c", script, f"sqlite:///{tmp_path}/{round_}.sqlite3"]
+        children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+        assert [child.communicate(timeout=30)[1] for child in children] == [""] * 4
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
     path.write_bytes(b"this is no database at all" * 100)
