@@ -67,7 +67,8 @@ async function read(body, heard, onEvent) {
       if (!data) continue;
       const event = JSON.parse(data);
       over ||= event.type === "end" && event.reason !== "server stopping";
-      onEvent(id, event);
+      // A fault of the page is no fault of the connection: it is reported, and the stream goes on.
+      try { onEvent(id, event); } catch (error) { reportError(error); }
     }
   }
 }

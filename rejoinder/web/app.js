@@ -80,7 +80,8 @@ function takeCaption(caption) {
   captions.push(caption);
   const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
   addCaption(box, caption, captions.at(-2));
-  while (captions.length - shownFrom > most) { shownFrom += 1; box.querySelector("p.said")?.remove(); }
+  // Who has scrolled up is reading: what they look at is not taken away until there is far too much of it.
+  while (captions.length - shownFrom > (low ? SHOWN : MOST)) { shownFrom += 1; box.querySelector("p.said")?.remove(); }
   while (box.firstElementChild?.nextElementSibling?.classList.contains("who")) box.firstElementChild.remove();
   $("earlier").hidden = shownFrom === 0;
   if (low) box.scrollTop = box.scrollHeight;
