@@ -12,10 +12,11 @@ from starlette.requests import HTTPConnection
 from api.metrics import Metrics
 from api.sessions_seen import SessionDirectory, SessionSeen
 from api.waking import SessionWaker
-from eventlog.base import Appended, EventLog, NewRecord
+from eventlog.base import Appended, EventLog
+from eventlog.records import new_record
 from schemas.base import Record
-from schemas.codec import encode
 from schemas.errors import NotSignedIn
+from schemas.progress import FlowProgress
 
 __all__ = [
     "ApiLimits",
@@ -25,10 +26,8 @@ __all__ = [
     "CurrentCaller",
     "Door",
     "EngineView",
-    "FlowState",
     "caller_of",
     "door_of",
-    "new_record",
 ]
 
 
@@ -51,24 +50,10 @@ class CallerCheck(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FlowState:
-    """How far a flow has come; `behind_records` is an upper bound where topics share their offsets."""
-
-    name: str
-    topic: str
-    position: int
-    end: int
-    behind_records: int
-    behind_s: float
-    alive: bool
-    detail: str = ""
-
-
 class EngineView(Protocol):
     """What the door may know of the engine behind it."""
 
-    def flows(self) -> Sequence[FlowState]:
+    def flows(self) -> Sequence[FlowProgress]:
         """Give the state of every flow."""
         ...
 
@@ -127,11 +112,6 @@ class Door:
     def session(self, session_id: str, caller: Caller) -> SessionSeen:
         """Give the caller's session; see `SessionDirectory.owned`."""
         return self.sessions.owned(session_id, caller.owner_id)
-
-
-def new_record(topic: str, record: Record) -> NewRecord:
-    """Give the bytes of a record for the log."""
-    return NewRecord(topic, record.session_id, record.event_id, encode(record), record.created_at.timestamp())
 
 
 def door_of(request: HTTPConnection) -> Door:

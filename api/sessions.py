@@ -23,7 +23,7 @@ from schemas.meeting import (
     ScreenShared,
 )
 
-__all__ = ["IdempotencyKey", "SessionPath", "router"]
+__all__ = ["IdempotencyKey", "SessionPath", "closing_event", "router"]
 
 router = APIRouter(prefix="/api", tags=["sessions"], responses=PROBLEMS)
 
@@ -149,7 +149,7 @@ async def end_session(request: Request, session_id: SessionPath, caller: Current
     door = door_of(request)
     session = door.session(session_id, caller)
     if session.closed_at is None:
-        await door.append([_closed(session_id, "ended")], "meeting")
+        await door.append([closing_event(session_id, "ended")], "meeting")
     return shown(door.session(session_id, caller))
 
 
@@ -158,13 +158,14 @@ async def delete_session(request: Request, session_id: SessionPath, caller: Curr
     """End a session and erase everything stored of it, for good."""
     door = door_of(request)
     door.session(session_id, caller)
-    stored = await door.append([_closed(session_id, "deleted")], "meeting")
+    stored = await door.append([closing_event(session_id, "deleted")], "meeting")
     await _flows_passed(door, stored[0].offset)
     await asyncio.to_thread(door.parts.log.erase, session_id)
     return Response(status_code=204)
 
 
-def _closed(session_id: str, reason: Literal["ended", "deleted"]) -> MeetingClosed:
+def closing_event(session_id: str, reason: Literal["ended", "deleted"]) -> MeetingClosed:
+    """Give the event that ends a session; the same one however often it is ended."""
     return MeetingClosed(
         session_id=session_id,
         event_id=derive_id(session_id, "closed", reason),
@@ -239,7 +240,7 @@ def _event(session_id: str, base: str, number: int, event: NewMeetingEvent) -> R
         "created_at": datetime.now(UTC),
     }
     if event.type == "closed":
-        return _closed(session_id, "ended")
+        return closing_event(session_id, "ended")
     shared["at_s"] = event.at_s
     match event.type:
         case "joined":

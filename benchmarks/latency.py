@@ -14,18 +14,17 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from eventlog import open_log
-from eventlog.base import EventLog, NewRecord
+from eventlog.base import EventLog
+from eventlog.records import new_record
 from flows.run import FlowOptions, FlowRunner
 from flows.wiring import Operators
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
 from operators.questions import QuestionsOperator
-from schemas.codec import encode
 from schemas.meeting import MeetingOpened, Participant
 from schemas.speech import Caption
 
@@ -45,11 +44,6 @@ def caption(session: str, number: int, text: str) -> Caption:
         end_s=number * 10.0 + 3,
         text=text,
     )
-
-
-def new(topic: str, record: Any) -> NewRecord:
-    """Give a record for the log."""
-    return NewRecord(topic, record.session_id, record.event_id, encode(record), record.created_at.timestamp())
 
 
 def opened(session: str) -> MeetingOpened:
@@ -74,7 +68,7 @@ def floor_ms(log: EventLog, count: int, pause_s: float) -> list[float]:
     cursor, waits = log.cursor_now(), []
     for number in range(count):
         began = time.perf_counter()
-        log.append([new("usage", caption("floor", number, "x"))])
+        log.append([new_record("usage", caption("floor", number, "x"))])
         while not (found := log.read_key("floor", ["usage"], cursor, 10)):
             woken.get(timeout=5)
         waits.append((time.perf_counter() - began) * 1000)
@@ -91,11 +85,11 @@ def path_ms(log: EventLog, name: str, count: int, pause_s: float) -> dict[str, l
     waits: dict[str, list[float]] = {hop: [] for hop in HOPS}
     for number in range(count):
         session = f"{name}{number}"
-        log.append([new("meeting", opened(session))])
+        log.append([new_record("meeting", opened(session))])
         time.sleep(pause_s)
         cursor, left = log.cursor_now(), set(HOPS)
         began = time.perf_counter()
-        log.append([new("captions", caption(session, 1, "How many planets are there?"))])
+        log.append([new_record("captions", caption(session, 1, "How many planets are there?"))])
         while left:
             for record in log.read_key(session, list(HOPS), cursor, 50):
                 cursor = record.cursor
@@ -117,9 +111,9 @@ def throughput(folder: Path, count: int) -> dict[str, float]:
         for number in range(first, first + 500):
             session = f"s{number % 100}"
             if number < 100:
-                batch.append(new("meeting", opened(session)))
+                batch.append(new_record("meeting", opened(session)))
             text = "How many planets are there?" if number % 50 == 0 else words
-            batch.append(new("captions", caption(session, number, text)))
+            batch.append(new_record("captions", caption(session, number, text)))
         log.append(batch)
     runner = start(log, folder / "throughput-recovery")
     wall, cpu = time.perf_counter(), time.process_time()

@@ -180,23 +180,18 @@ class SqliteLog:
         self._erased = {key for (key,) in self._writer.execute("SELECT key FROM erased")}
         for number, name in enumerate(TOPIC_NAMES):
             row = self._writer.execute("SELECT max(offset) FROM records WHERE topic=?", (number,)).fetchone()
-            self._ends[name] = max(self._ends[name], (row[0] or 0) + 1 if row[0] else 0)
+            self._ends[name] = max(self._ends[name], row[0] + 1 if row[0] else 0)
 
     def _in_writer(self, work: Callable[[sqlite3.Connection], int]) -> int:
-        """Run work in the writer's thread, alone in a transaction."""
+        """Run work in the writer's thread, between commits, and wait for it."""
         outcome: Future[int] = Future()
 
         def run() -> None:
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                self._reload_if_foreign()
-                result = work(self._writer)
-                self._writer.execute("COMMIT")
+                outcome.set_result(work(self._writer))
             except Exception as error:
                 self._roll_back()
                 outcome.set_exception(unavailable(self._path, error))
-            else:
-                outcome.set_result(result)
 
         with self._guard:
             if self._closed:
@@ -204,58 +199,43 @@ class SqliteLog:
             self._queue.put(run)
         return outcome.result()
 
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], int]) -> int:
+        """Run work in the writer's thread, alone in a transaction."""
+
+        def whole(connection: sqlite3.Connection) -> int:
+            connection.execute("BEGIN IMMEDIATE")
+            self._reload_if_foreign()
+            result = work(connection)
+            connection.execute("COMMIT")
+            self._reload()
+            return result
+
+        return self._in_writer(whole)
+
     def erase(self, key: str) -> int:
         """Remove a session for good; its bytes are overwritten in the file."""
 
         def work(connection: sqlite3.Connection) -> int:
             connection.execute("INSERT OR IGNORE INTO erased(key, at_s) VALUES (?, ?)", (key, time.time()))
-            self._erased.add(key)
             return int(connection.execute("DELETE FROM records WHERE key=?", (key,)).rowcount)
 
-        removed = self._in_writer(work)
-        self._empty_wal()
+        removed = self._in_transaction(work)
+        self._in_writer(_empty_wal)
         tell(self._subscribers, frozenset({key}))
         return removed
-
-    def _empty_wal(self) -> None:
-        """Bring the overwritten pages into the file and cut the write-ahead log, where the old ones still lie."""
-        done: Future[int] = Future()
-
-        def run() -> None:
-            try:
-                for _ in range(20):
-                    busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                    if not busy:
-                        break
-                    time.sleep(0.01)
-            except sqlite3.Error as error:
-                done.set_exception(unavailable(self._path, error))
-            else:
-                done.set_result(0)
-
-        with self._guard:
-            if self._closed:
-                return
-            self._queue.put(run)
-        done.result()
 
     def trim(self, topic: str, before_s: float) -> int:
         """Remove the oldest records of a topic; see `EventLog.trim`."""
         number = number_of(topic)
 
         def work(connection: sqlite3.Connection) -> int:
-            kept, newest = connection.execute(
-                "SELECT min(CASE WHEN at_s >= ? THEN offset END), max(offset) FROM records WHERE topic=?",
+            oldest, kept, newest = connection.execute(
+                "SELECT min(offset), min(CASE WHEN at_s >= ? THEN offset END), max(offset) FROM records WHERE topic=?",
                 (before_s, number),
             ).fetchone()
-            up_to = newest if kept is None else kept - 1
-            if (
-                newest is None
-                or not connection.execute(
-                    "SELECT 1 FROM records WHERE topic=? AND offset<=? LIMIT 1", (number, up_to)
-                ).fetchone()
-            ):
+            if oldest is None or oldest == kept:
                 return 0
+            up_to = newest if kept is None else kept - 1
             connection.execute(
                 "INSERT INTO trimmed(topic, offset) VALUES (?, ?)"
                 " ON CONFLICT(topic) DO UPDATE SET offset = max(offset, excluded.offset)",
@@ -265,7 +245,7 @@ class SqliteLog:
                 connection.execute("DELETE FROM records WHERE topic=? AND offset <= ?", (number, up_to)).rowcount
             )
 
-        return self._in_writer(work)
+        return self._in_transaction(work)
 
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Give records from an offset on; see `EventLog.read`."""
@@ -334,7 +314,7 @@ class SqliteLog:
         self._checked_s = now
         rows = self._readers.select("SELECT offset FROM high_water", ())
         if isinstance(rows[0][0], int) and rows[0][0] > self._last and not self._closed:
-            self._in_writer(lambda _: 0)
+            self._in_transaction(lambda _: 0)
 
     def offset_at(self, topic: str, partition: int, at_s: float) -> int:
         """Give the first offset at or after a time; see `EventLog.offset_at`."""
@@ -390,3 +370,12 @@ class SqliteLog:
         self._thread.join()
         self._readers.close()
         self._writer.close()
+
+
+def _empty_wal(connection: sqlite3.Connection) -> int:
+    """Bring the overwritten pages into the file and cut the write-ahead log, where the old ones still lie."""
+    for _ in range(20):
+        if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            break
+        time.sleep(0.01)
+    return 0

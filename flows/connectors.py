@@ -15,9 +15,9 @@ import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from eventlog.base import EventLog, LogRecord, NewRecord
+from eventlog.base import EventLog, LogRecord
+from eventlog.records import new_record
 from schemas.base import Record
-from schemas.codec import encode
 from schemas.errors import KeyErased, OffsetGone
 
 __all__ = ["LogSink", "LogSource", "ReadingState", "StopFlag", "append_unless_erased"]
@@ -190,10 +190,7 @@ def append_unless_erased(log: EventLog, topic: str, records: Sequence[Record]) -
     Raises:
         LogUnavailable: The log cannot store now; the flow stops and resumes from its snapshot.
     """
-    waiting = [
-        NewRecord(topic, record.session_id, record.event_id, encode(record), record.created_at.timestamp())
-        for record in records
-    ]
+    waiting = [new_record(topic, record) for record in records]
     while waiting:
         try:
             log.append(waiting)

@@ -18,12 +18,13 @@ from flows.answering_room import AnsweringRoom
 from flows.wiring import FLOWS, Operators, Wiring
 from operators.answering import Answering
 from schemas.errors import LogError
+from schemas.progress import FlowProgress
 
-__all__ = ["FlowOptions", "FlowProgress", "FlowRunner"]
+__all__ = ["FlowOptions", "FlowRunner"]
 
 logger = structlog.get_logger("flows")
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
 RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 QUICK_FAILURES_BEFORE_FRESH = 3
@@ -47,24 +48,6 @@ class FlowOptions:
     operators: Operators = field(default_factory=Operators)
 
 
-@dataclass(frozen=True, slots=True)
-class FlowProgress:
-    """How far one flow has come.
-
-    Everything below offset `position` was read, `end` is where the topics it reads end; with a log whose offsets
-    are shared by all topics `behind_records` is an upper bound.
-    """
-
-    name: str
-    topic: str
-    position: int
-    end: int
-    behind_records: int
-    behind_s: float
-    alive: bool
-    detail: str = ""
-
-
 class FlowRunner:
     """All flows of one process, in one thread, restarted from their snapshot when they fail."""
 
@@ -77,11 +60,6 @@ class FlowRunner:
         self._stopping = threading.Event()
         self._alive = False
         self._failure: BaseException | None = None
-
-    @property
-    def failure(self) -> BaseException | None:
-        """The last fault that stopped the flows, None while they run well."""
-        return self._failure
 
     def start(self) -> None:
         """Start the thread; the flows go on where their last snapshot stands."""

@@ -112,7 +112,7 @@ def search_query(question: Question, context: AnswerContext) -> str:
 
 
 def _quoted(question: Question, found: Sequence[Passage]) -> list[AnswerText | AnswerDone]:
-    quotes = best_quotes(" ".join([question.text]), found)
+    quotes = best_quotes(question.text, found)
     if not quotes:
         return [AnswerText(NOTHING_FOUND), AnswerDone(NOTHING_FOUND, (), "extractive")]
     pieces = [AnswerText(QUOTED)]

@@ -42,18 +42,11 @@ class _Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fired:
-    """The last question fired, while its speaker may still go on with it."""
-
-    question: Question
-
-
-@dataclass(frozen=True, slots=True)
 class QuestionsState:
     """The running turn, the last question, the last lines and how much of the newest utterance was looked at."""
 
     turn: _Turn | None = None
-    fired: _Fired | None = None
+    fired: Question | None = None
     lines: tuple[str, ...] = ()
     utterance_id: str = ""
     chars: int = 0
@@ -157,7 +150,7 @@ class QuestionsOperator:
         drop = max(0, len(kept) - KEPT_PIECES)
         turn = replace(turn, pieces=kept[drop:], asks_from=max(0, turn.asks_from - drop))
         cue = self._cue(turn.pieces)
-        if cue is not None and (turn.asks is None or cue.confidence >= self.threshold):
+        if cue is not None:
             begin = turn.asks_from if turn.asks is not None else self._lead_in(turn.pieces)
             best = cue if turn.asks is None or cue.confidence > turn.asks.confidence else turn.asks
             turn = replace(turn, asks=best, asks_from=begin)
@@ -205,18 +198,16 @@ class QuestionsOperator:
         pieces = turn.pieces[turn.asks_from :]
         text = _asking_part(" ".join(piece.text for piece in pieces))
         question = self._question(state, turn, pieces, text, now_s)
-        before = state.fired.question if state.fired is not None else None
+        before = state.fired
         if (
             before is not None
             and before.speaker_id == turn.speaker_id
             and pieces[0].start_s - before.end_s <= self.follow_s
-            and before.utterance_ids[-1:] != ()
-            and turn.pieces[0].end_s >= before.start_s
             and self._same_turn(before, turn)
         ):
             question = _extended(before, question)
         spent = replace(turn, asks=None, asks_from=len(turn.pieces), due=None, pieces=turn.pieces[-1:])
-        return replace(state, turn=spent, fired=_Fired(question)), [question]
+        return replace(state, turn=spent, fired=question), [question]
 
     @staticmethod
     def _same_turn(before: Question, turn: _Turn) -> bool:

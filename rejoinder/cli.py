@@ -36,8 +36,8 @@ def _settings(**chosen: Any) -> "Settings":
         raise typer.Exit(2) from None
 
 
-def _fail(error: Exception) -> typer.Exit:
-    typer.echo(f"rejoinder: {error}", err=True)
+def _fail(reason: Exception | str) -> typer.Exit:
+    typer.echo(f"rejoinder: {reason}", err=True)
     return typer.Exit(1)
 
 
@@ -85,7 +85,7 @@ def demo(
         screen.summary(played)
     answered = any(one["type"] == "answer" for one in played.answers.values())
     if not answered:
-        raise _fail(RuntimeError("no question was answered"))
+        raise _fail("no question was answered")
     typer.echo("\nNext: `uv run rejoinder up` starts the engine for real use, with a page at http://127.0.0.1:8080/")
 
 
@@ -120,7 +120,7 @@ def up(
         raise _fail(error) from None
     if not settings.loopback and not any(key.revoked_at is None for key in engine.keys.everything()):
         engine.stop()
-        raise _fail(RuntimeError("beyond loopback a key is required; make one with: rejoinder keys create NAME"))
+        raise _fail("beyond loopback a key is required; make one with: rejoinder keys create NAME")
     with engine:
         try:
             serve(engine, ready)
@@ -213,5 +213,5 @@ def revoke_key(key_id: str, data_dir: DataDir = None) -> None:
     done = store.revoke(key_id)
     store.close()
     if not done:
-        raise _fail(RuntimeError(f"no valid key {key_id!r}; see: rejoinder keys list"))
+        raise _fail(f"no valid key {key_id!r}; see: rejoinder keys list")
     typer.echo(f"Key {key_id} is revoked.")

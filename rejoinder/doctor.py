@@ -95,7 +95,7 @@ def _vectors(settings: Settings) -> Check:
 
 def _language_model(settings: Settings) -> Check:
     name = "language model"
-    chosen = settings.llm if settings.llm != "auto" else ("server" if settings.llm_base_url else "off")
+    chosen = settings.llm_chosen
     if chosen == "off":
         return Check(name, "ok", "none: answers quote your documents; set REJOINDER_LLM_BASE_URL for written ones")
     if chosen == "local":

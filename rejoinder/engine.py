@@ -11,7 +11,7 @@ import structlog
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.deps import ApiLimits, ApiParts, FlowState
+from api.deps import ApiLimits, ApiParts
 from eventlog import open_log
 from eventlog.base import EventLog
 from flows.run import FlowOptions, FlowRunner
@@ -27,6 +27,7 @@ from rejoinder.knowledge.routes import knowledge_router, resume_router
 from rejoinder.knowledge.store import KnowledgeStore
 from rejoinder.settings import Settings
 from schemas.errors import LogError, ModelMissing
+from schemas.progress import FlowProgress
 from schemas.topics import TOPICS
 
 __all__ = ["Engine"]
@@ -45,13 +46,8 @@ class _View:
     runner: FlowRunner
     named: dict[str, str]
 
-    def flows(self) -> Sequence[FlowState]:
-        return [
-            FlowState(
-                one.name, one.topic, one.position, one.end, one.behind_records, one.behind_s, one.alive, one.detail
-            )
-            for one in self.runner.states()
-        ]
+    def flows(self) -> Sequence[FlowProgress]:
+        return self.runner.states()
 
     def models(self) -> Mapping[str, str]:
         return self.named
@@ -99,7 +95,7 @@ class Engine:
 
     def _language_model(self) -> LanguageModel | None:
         settings = self.settings
-        chosen = settings.llm if settings.llm != "auto" else ("server" if settings.llm_base_url else "off")
+        chosen = settings.llm_chosen
         if chosen == "off":
             return None
         base_url, name = settings.llm_base_url, settings.llm_model

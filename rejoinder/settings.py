@@ -72,6 +72,13 @@ class Settings(BaseSettings):
         return self.log or f"sqlite:///{self.data_dir.resolve()}/log.sqlite3"
 
     @property
+    def llm_chosen(self) -> Literal["off", "local", "server"]:
+        """Give who writes the answers."""
+        if self.llm != "auto":
+            return self.llm
+        return "server" if self.llm_base_url else "off"
+
+    @property
     def loopback(self) -> bool:
         """Say whether only this machine can connect."""
         try:

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
+from api.sessions import closing_event
 from rejoinder.demo.meetings import Meeting, load_meeting
 from rejoinder.knowledge.store import KnowledgeStore
 from schemas.base import derive_id
 from schemas.errors import LogError
-from schemas.meeting import MeetingClosed, MeetingOpened, Participant
+from schemas.meeting import MeetingOpened, Participant
 from schemas.speech import Caption
 
 __all__ = ["demo_router"]
@@ -98,10 +99,7 @@ async def _play(door: Door, session_id: str, meeting: Meeting, speed: float) -> 
                 **one,
             )
             await door.append([caption], "captions")
-        closed = MeetingClosed(
-            session_id=session_id, event_id=derive_id(session_id, "closed", "ended"), created_at=datetime.now(UTC)
-        )
         await asyncio.sleep(1.0)
-        await door.append([closed], "meeting")
+        await door.append([closing_event(session_id, "ended")], "meeting")
     except LogError:
         return  # the session was deleted, or the engine is stopping

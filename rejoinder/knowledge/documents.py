@@ -23,6 +23,7 @@ SCRIPTS = (
         source TEXT NOT NULL, text TEXT NOT NULL, added_at TEXT NOT NULL);
     CREATE UNIQUE INDEX documents_by_title ON documents(owner_id, collection, title);
     CREATE TABLE settings(name TEXT PRIMARY KEY, value TEXT NOT NULL)""",
+    "ALTER TABLE documents ADD COLUMN pieces INTEGER NOT NULL DEFAULT -1",
 )
 _COLUMNS = "document_id, owner_id, collection, title, source, text, added_at"
 
@@ -76,8 +77,12 @@ class Documents:
         self._connection = open_database(path, SCRIPTS)
         self._lock = threading.Lock()
 
-    def put(self, document: Document) -> list[str]:
-        """Store a document; gives the ids of those it replaces (same owner, collection and title)."""
+    def put(self, document: Document, pieces: int) -> list[str]:
+        """Store a document that was cut into so many pieces.
+
+        Returns:
+            The ids of the documents it replaces: same owner, collection and title.
+        """
         with self._lock:
             old = self._connection.execute(
                 "SELECT document_id FROM documents WHERE owner_id=? AND collection=? AND title=? AND document_id<>?",
@@ -86,7 +91,7 @@ class Documents:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("DELETE FROM documents WHERE document_id=?", old)
             self._connection.execute(
-                f"INSERT OR REPLACE INTO documents({_COLUMNS}) VALUES (?,?,?,?,?,?,?)",  # noqa: S608
+                f"INSERT OR REPLACE INTO documents({_COLUMNS}, pieces) VALUES (?,?,?,?,?,?,?,?)",  # noqa: S608
                 (
                     document.document_id,
                     document.owner_id,
@@ -95,10 +100,16 @@ class Documents:
                     document.source,
                     document.text,
                     document.added_at,
+                    pieces,
                 ),
             )
             self._connection.execute("COMMIT")
         return [row[0] for row in old]
+
+    def piece_count(self) -> int:
+        """Give how many pieces all documents have together."""
+        with self._lock:
+            return int(self._connection.execute("SELECT total(pieces) FROM documents").fetchone()[0])
 
     def get(self, document_id: str) -> Document | None:
         """Give a document, or None."""

@@ -53,7 +53,10 @@ class KnowledgeStore:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="search")
         self._client: Any = None
         self._passages: Any = self._open_vectors()
-        if self._documents.setting("embedder") != embedder.name or self._passages.count() != self._expected():
+        if (
+            self._documents.setting("embedder") != embedder.name
+            or self._passages.count() != self._documents.piece_count()
+        ):
             self.rebuild()
 
     def _open_vectors(self) -> Any:
@@ -69,9 +72,6 @@ class KnowledgeStore:
             "passages", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
         )
 
-    def _expected(self) -> int:
-        return sum(len(cut(document)) for document in self._documents.everything())
-
     def rebuild(self) -> None:
         """Make all vectors again from the documents."""
         with self._lock:
@@ -79,7 +79,9 @@ class KnowledgeStore:
             self._client.delete_collection("passages")
             self._passages = self._collection()
             for document in documents:
-                self._index(document, cut(document))
+                pieces = cut(document)
+                self._documents.put(document, len(pieces))
+                self._index(document, pieces)
             self._documents.setting("embedder", self._embedder.name)
             self._words.clear()
             if documents:
@@ -104,7 +106,7 @@ class KnowledgeStore:
         document = Document(document_id, owner_id, collection, title, source, text, now_text())
         pieces = cut(document)
         with self._lock:
-            replaced = self._documents.put(document)
+            replaced = self._documents.put(document, len(pieces))
             for old in (*replaced, document_id):
                 self._passages.delete(where={"document_id": old})
             self._index(document, pieces)

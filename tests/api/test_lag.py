@@ -2,15 +2,15 @@
 
 from types import SimpleNamespace
 
-from api.deps import FlowState
 from api.stream import LAG_STEP_S, _Follower
+from schemas.progress import FlowProgress
 
 
 def test_lag_is_told_when_it_changes_and_not_otherwise() -> None:
     behind = [3.2]
 
-    def flows() -> list[FlowState]:
-        return [FlowState("questions", "questions", 1, 9, 8, behind[0], alive=True)]
+    def flows() -> list[FlowProgress]:
+        return [FlowProgress("questions", "questions", 1, 9, 8, behind[0], alive=True)]
 
     engine = SimpleNamespace(flows=flows)
     door = SimpleNamespace(parts=SimpleNamespace(engine=engine))
