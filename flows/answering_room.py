@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from operators.answering import AnswerContext, AnswerDone, Answering, AnswerText
-from schemas.errors import EngineError, ModelError
+from schemas.errors import EngineError, ModelFailed
 from schemas.questions import Question
 
 __all__ = ["AnsweringRoom", "Call"]
@@ -37,6 +37,16 @@ class Call:
         if self.future is not None:
             self.future.cancel()
 
+    def ended(self, future: "Future[None]") -> None:
+        """Hand on the error that ended the call, of whatever kind it is, so that no question waits for ever."""
+        if future.cancelled() or (error := future.exception()) is None:
+            return
+        if not isinstance(error, EngineError):
+            # Its text may hold what somebody said or wrote; its kind cannot.
+            logger.error("answer_broke", kind=type(error).__name__)
+            error = ModelFailed(f"answering failed inside: {type(error).__name__}")
+        self.pieces.append(error)
+
 
 class AnsweringRoom:
     """A thread with an event loop in which answers are written, many at a time."""
@@ -57,21 +67,17 @@ class AnsweringRoom:
         """Begin to answer; returns at once."""
         call = Call()
         call.future = asyncio.run_coroutine_threadsafe(self._answer(call, question, context), self._loop)
+        call.future.add_done_callback(call.ended)
         return call
 
     async def _answer(self, call: Call, question: Question, context: AnswerContext) -> None:
         if self._places is None:
             self._places = asyncio.Semaphore(self._at_once)
-        try:
-            async with self._places:
-                stream: AsyncIterator[Any] = self._answering.answer(question, context)
-                async with aclosing(stream) as pieces:  # type: ignore[type-var]
-                    async for piece in pieces:
-                        call.pieces.append(piece)
-        except ModelError as error:
-            call.pieces.append(error)
-        except EngineError as error:
-            call.pieces.append(error)
+        async with self._places:
+            stream: AsyncIterator[Any] = self._answering.answer(question, context)
+            async with aclosing(stream) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    call.pieces.append(piece)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Cancel what runs, close the model's connections and end the thread."""
