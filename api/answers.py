@@ -217,7 +217,7 @@ async def ask(
         origin="asked",
         speaker_name="You",
     )
-    before = door.parts.log.cursor_start() if idempotency_key else door.parts.log.cursor_now()
+    before = door.parts.log.cursor_start() if idempotency_key else door.parts.log.cursor_now(session_id)
     await door.append([question], "questions")
     records = _answer_records(door, question, before)
     if "text/event-stream" in request.headers.get("accept", ""):

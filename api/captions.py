@@ -123,7 +123,7 @@ async def post_captions(
         CaptionAccepted(caption_id=caption.caption_id, offset=one.offset, repeat=one.repeat)
         for caption, one in zip(captions, stored, strict=True)
     ]
-    return CaptionsAccepted(accepted=accepted, cursor=max((one.cursor for one in stored), key=int))
+    return CaptionsAccepted(accepted=accepted, cursor=max(stored, key=lambda one: one.offset).cursor)
 
 
 def _captions(session: SessionSeen, new: Sequence[NewCaption], idempotency_key: str | None) -> list[Caption]:
@@ -178,7 +178,7 @@ def _refuse_conflicts(door: Door, captions: Sequence[Caption]) -> None:
         if not caption.final:
             continue
         other = batch.setdefault(caption.caption_id, caption)
-        lying = door.parts.log.find("captions", caption.event_id)
+        lying = door.parts.log.find("captions", caption.session_id, caption.event_id)
         if lying is not None:
             other = decode("captions", lying.value)
         if (other.text, other.speaker) != (caption.text, caption.speaker):

@@ -72,7 +72,7 @@ async def stream(
     """
     door = door_of(request)
     session = door.session(session_id, caller)
-    cursor = request.headers.get("last-event-id") or _position(door, from_)
+    cursor = request.headers.get("last-event-id") or _position(door, session_id, from_)
     try:
         waiting = door.parts.log.read_key(session_id, SHOWN_TOPICS, cursor, 1)
     except OffsetGone:
@@ -114,7 +114,7 @@ def _is_stall(error: BaseException) -> bool:
     return type(error).__name__ == "SendTimeoutError"
 
 
-def _position(door: Door, text: str) -> str:
+def _position(door: Door, session_id: str, text: str) -> str:
     """Turn `from` into a cursor.
 
     Raises:
@@ -124,9 +124,9 @@ def _position(door: Door, text: str) -> str:
     if text == "start":
         return log.cursor_start()
     if text == "now":
-        return log.cursor_now()
+        return log.cursor_now(session_id)
     if ago := _AGO.match(text):
-        return log.cursor_at(time.time() - int(ago.group(1)) * _UNITS[ago.group(2)])
+        return log.cursor_at(session_id, time.time() - int(ago.group(1)) * _UNITS[ago.group(2)])
     if text.isascii() and text.isalnum():
         return text
     raise Problem(422, "The request is not valid", "from is a cursor, start, now, or a time ago such as -5m")

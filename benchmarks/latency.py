@@ -65,7 +65,7 @@ def floor_ms(log: EventLog, count: int, pause_s: float) -> list[float]:
     """Give the times from append to being read by a subscriber, milliseconds."""
     woken: queue.SimpleQueue[None] = queue.SimpleQueue()
     end = log.subscribe(lambda _: woken.put(None))
-    cursor, waits = log.cursor_now(), []
+    cursor, waits = log.cursor_now("floor"), []
     for number in range(count):
         began = time.perf_counter()
         log.append([new_record("usage", caption("floor", number, "x"))])
@@ -87,7 +87,7 @@ def path_ms(log: EventLog, name: str, count: int, pause_s: float) -> dict[str, l
         session = f"{name}{number}"
         log.append([new_record("meeting", opened(session))])
         time.sleep(pause_s)
-        cursor, left = log.cursor_now(), set(HOPS)
+        cursor, left = log.cursor_now(session), set(HOPS)
         began = time.perf_counter()
         log.append([new_record("captions", caption(session, 1, "How many planets are there?"))])
         while left:

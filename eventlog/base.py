@@ -97,8 +97,8 @@ class EventLog(Protocol):
         """
         ...
 
-    def find(self, topic: str, event_id: str) -> LogRecord | None:
-        """Give the record with this id, or None."""
+    def find(self, topic: str, key: str, event_id: str) -> LogRecord | None:
+        """Give the record of a key with this id, or None."""
         ...
 
     def end(self, topic: str, partition: int = 0) -> int:
@@ -117,12 +117,12 @@ class EventLog(Protocol):
         """Give the cursor before the first record."""
         ...
 
-    def cursor_now(self) -> str:
-        """Give the cursor after the last record stored so far."""
+    def cursor_now(self, key: str) -> str:
+        """Give the cursor after the last record of a key stored so far."""
         ...
 
-    def cursor_at(self, at_s: float) -> str:
-        """Give the cursor after the last record stored before a wall-clock time."""
+    def cursor_at(self, key: str, at_s: float) -> str:
+        """Give the cursor before the first record of a key that was made at or after a wall-clock time."""
         ...
 
     def erase(self, key: str) -> int:

@@ -108,12 +108,13 @@ class InMemoryLog:
             taken.append(record)
         return taken
 
-    def find(self, topic: str, event_id: str) -> LogRecord | None:
+    def find(self, topic: str, key: str, event_id: str) -> LogRecord | None:
         """Give the record with an id; see `EventLog.find`."""
         topic_named(topic)
         with self._lock:
             self._open()
-            return self._by_id.get((topic, event_id))
+            found = self._by_id.get((topic, event_id))
+        return found if found is not None and found.key == key else None
 
     def end(self, topic: str, partition: int = 0) -> int:
         """Give the offset after a topic's last record; see `EventLog.end`."""
@@ -136,15 +137,16 @@ class InMemoryLog:
         """Give the cursor before the first record."""
         return "0"
 
-    def cursor_now(self) -> str:
+    def cursor_now(self, key: str) -> str:
         """Give the cursor after the last record."""
+        del key
         return str(self._last)
 
-    def cursor_at(self, at_s: float) -> str:
+    def cursor_at(self, key: str, at_s: float) -> str:
         """Give the cursor before the first record at or after a time."""
         with self._lock:
             found = [record.offset for record in self._records if record.at_s >= at_s]
-        return str(found[0] - 1) if found else self.cursor_now()
+        return str(found[0] - 1) if found else self.cursor_now(key)
 
     def erase(self, key: str) -> int:
         """Remove a session for good; see `EventLog.erase`."""

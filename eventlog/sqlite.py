@@ -291,11 +291,11 @@ class SqliteLog:
                 raise OffsetGone("the cursor lies beyond the end of this log")
         return after
 
-    def find(self, topic: str, event_id: str) -> LogRecord | None:
+    def find(self, topic: str, key: str, event_id: str) -> LogRecord | None:
         """Give the record with an id; see `EventLog.find`."""
         rows = self._readers.select(
-            f"SELECT {COLUMNS} FROM records WHERE topic=? AND event_id=?",  # noqa: S608 - our own columns
-            (number_of(topic), event_id),
+            f"SELECT {COLUMNS} FROM records WHERE topic=? AND event_id=? AND key=?",  # noqa: S608 - our own columns
+            (number_of(topic), event_id, key),
         )
         return record_of(rows[0]) if rows else None
 
@@ -333,17 +333,18 @@ class SqliteLog:
         """Give the cursor before the first record."""
         return "0"
 
-    def cursor_now(self) -> str:
+    def cursor_now(self, key: str) -> str:
         """Give the cursor after the last record."""
+        del key
         self._look_for_foreign()
         return str(self._last)
 
-    def cursor_at(self, at_s: float) -> str:
+    def cursor_at(self, key: str, at_s: float) -> str:
         """Give the cursor before the first record at or after a time."""
         found = self._readers.select(
             "SELECT min(+offset) FROM records INDEXED BY records_by_time WHERE at_s>=?", (at_s,)
         )[0][0]
-        return str(found - 1) if isinstance(found, int) else self.cursor_now()
+        return str(found - 1) if isinstance(found, int) else self.cursor_now(key)
 
     def erased(self, key: str) -> bool:
         """Say whether a session was erased."""

@@ -1,6 +1,7 @@
 """The tables of the embedded log, their versions and how a connection to them is opened."""
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,8 @@ from typing import Literal
 from schemas.errors import LogUnavailable
 
 __all__ = ["open_connection", "prepare", "run_scripts"]
+
+OPEN_WAIT_S = 5.0
 
 # Topics are stored by their number in schemas.topics.TOPICS: new ones are added at its end, none is moved.
 MIGRATIONS = (
@@ -28,13 +31,27 @@ MIGRATIONS = (
 
 def open_connection(path: Path, sync: Literal["normal", "full"], *, read_only: bool = False) -> sqlite3.Connection:
     """Open the file in write-ahead mode with the given durability; usable from one thread at a time."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    connection.execute("PRAGMA journal_mode=WAL")
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=OPEN_WAIT_S)
+    _write_ahead(connection)
     connection.execute(f"PRAGMA synchronous={'FULL' if sync == 'full' else 'NORMAL'}")
     connection.execute("PRAGMA secure_delete=ON")
     if read_only:
         connection.execute("PRAGMA query_only=ON")
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead mode; SQLite does not wait for its lock here, so many who open a new file at once must."""
+    end = time.monotonic() + OPEN_WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -126,7 +126,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
             if running.question.revision >= question.revision:
                 return
             self._stop(session, question.question_id, "superseded", out)
-        if self.log.find("answers", closing_id(answer_id_of(question))) is not None:
+        if self.log.find("answers", question.session_id, closing_id(answer_id_of(question))) is not None:
             return  # answered before the fault; asking again would only cost money
         opened = session.opened
         context = AnswerContext(

@@ -76,9 +76,9 @@ def _log(settings: Settings) -> Check:
         log = open_log(settings.log_url, settings.log_sync)
     except LogError as error:
         return Check("log", "fail", str(error))
-    count = log.cursor_now()
+    captions = sum(log.end("captions", partition) for partition in range(log.partitions("captions")))
     log.close()
-    return Check("log", "ok", f"{settings.log_url}, {count} records so far")
+    return Check("log", "ok", f"{settings.log_url}, captions end at {captions}")
 
 
 def _vectors(settings: Settings) -> Check:

@@ -65,7 +65,7 @@ def test_a_session_is_read_across_topics_in_one_order(log: EventLog) -> None:
     assert [one.event_id for one in whole] == ["e0", "e1", "e3", "e4"]
     for place, record in enumerate(whole):
         assert log.read_key("s", ["captions", "answers"], record.cursor, 99) == whole[place + 1 :]
-    assert log.read_key("s", ["captions"], log.cursor_now(), 99) == []
+    assert log.read_key("s", ["captions"], log.cursor_now("s"), 99) == []
 
 
 def test_a_cursor_that_is_none_is_refused(log: EventLog) -> None:
@@ -77,17 +77,18 @@ def test_a_cursor_that_is_none_is_refused(log: EventLog) -> None:
 
 def test_find_gives_a_record_by_its_id(log: EventLog) -> None:
     log.append([new(1)])
-    found = log.find("captions", "e1")
+    found = log.find("captions", "s", "e1")
     assert found is not None
     assert found.value == b"value 1"
-    assert log.find("captions", "e2") is None
-    assert log.find("answers", "e1") is None
+    assert log.find("captions", "s", "e2") is None
+    assert log.find("answers", "s", "e1") is None
+    assert log.find("captions", "other", "e1") is None
 
 
 def test_an_unknown_topic_is_refused_everywhere(log: EventLog) -> None:
     with pytest.raises(UnknownTopic):
         log.append([new(1, topic="gossip")])
-    for ask in (lambda: log.end("gossip"), lambda: log.read("gossip", 0, 0, 1), lambda: log.find("gossip", "e")):
+    for ask in (lambda: log.end("gossip"), lambda: log.read("gossip", 0, 0, 1), lambda: log.find("gossip", "s", "e")):
         with pytest.raises(UnknownTopic):
             ask()
 
@@ -101,7 +102,7 @@ def test_an_erased_session_is_gone_and_stays_gone(log: EventLog) -> None:
     assert [one.event_id for one in log.read("captions", 0, 0, 9)] == ["e2"]
     with pytest.raises(KeyErased):
         log.append([new(9, key="other"), new(4)])
-    assert log.find("captions", "e9") is None, "nothing of a refused call is stored"
+    assert log.find("captions", "other", "e9") is None, "nothing of a refused call is stored"
     assert log.append([new(5, key="other")])[0].offset >= before, "offsets are never given twice"
 
 
@@ -118,9 +119,9 @@ def test_a_time_is_found(log: EventLog) -> None:
     stored = log.append([new(1, at_s=10), new(2, at_s=20), new(3, at_s=30)])
     assert log.offset_at("captions", 0, 15) == stored[1].offset
     assert log.offset_at("captions", 0, 99) == log.end("captions")
-    later = log.read_key("s", ["captions"], log.cursor_at(15), 9)
+    later = log.read_key("s", ["captions"], log.cursor_at("s", 15), 9)
     assert [one.event_id for one in later] == ["e2", "e3"]
-    assert log.cursor_at(99) == log.cursor_now()
+    assert log.cursor_at("s", 99) == log.cursor_now("s")
 
 
 def test_subscribers_are_told_the_keys_until_they_leave(log: EventLog) -> None:

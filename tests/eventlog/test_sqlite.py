@@ -102,7 +102,7 @@ def test_a_full_disk_stores_nothing_by_half_and_heals(tmp_path: Path) -> None:
     log._writer.execute("PRAGMA max_page_count=40")  # type: ignore[attr-defined]
     with pytest.raises(LogUnavailable, match="full"):
         log.append([new(2), *[new(n, value=b"x" * 60_000) for n in range(3, 20)]])
-    assert log.find("captions", "e2") is None
+    assert log.find("captions", "s", "e2") is None
     log._writer.execute("PRAGMA max_page_count=1000000")  # type: ignore[attr-defined]
     assert not log.append([new(2)])[0].repeat
     log.close()
@@ -136,7 +136,7 @@ def test_a_commit_that_fails_never_shows_as_the_end(tmp_path: Path) -> None:
     seen: set[tuple[str, int]] = set()
     failing = log.submit([new(n, value=b"x" * 2000) for n in range(2, 2002)])
     while not failing.done():
-        seen.add((log.cursor_now(), log.end("captions")))
+        seen.add((log.cursor_now("s"), log.end("captions")))
     assert isinstance(failing.exception(), LogUnavailable)
     assert seen <= {(last.cursor, last.offset + 1)}
     log.close()
