@@ -21,6 +21,7 @@ from schemas.errors import (
     NotAllowed,
     NotSignedIn,
     OffsetGone,
+    RecordTooLarge,
     SchemaError,
     UnknownTopic,
 )
@@ -37,6 +38,7 @@ _TABLE: tuple[tuple[type[EngineError], int, str], ...] = (
     (KeyErased, 404, "No such session"),
     (UnknownTopic, 404, "No such topic"),
     (OffsetGone, 410, "That position is gone"),
+    (RecordTooLarge, 413, "The record is too large"),
     (SchemaError, 422, "Not a valid record"),
     (LogUnavailable, 503, "The log cannot store now"),
     (ModelTimeout, 504, "The model gave no answer in time"),

@@ -5,12 +5,25 @@ ever; offsets grow within a partition but need not be without gaps. All records 
 partition of each topic, in the order in which they were appended.
 """
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Appended", "EventLog", "LogRecord", "NewRecord", "Notify"]
+__all__ = ["SHARDS", "Appended", "EventLog", "LogReader", "LogRecord", "NewRecord", "Notify", "shard_of"]
+
+SHARDS = 256
+"""Keys are spread over this many shards; a partition holds whole shards, and flows keep their state by shard."""
+
+
+def shard_of(key: str) -> int:
+    """Give the shard of a key, the same in every process, 0 to SHARDS - 1.
+
+    >>> shard_of("a") == shard_of("a")
+    True
+    """
+    return zlib.crc32(key.encode()) % SHARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,32 @@ Notify = Callable[[frozenset[str]], None]
 """Called with the keys that got new records, from the log's own thread; must return at once."""
 
 
+class LogReader(Protocol):
+    """One reader of whole partitions, in order, from any position on; used by one thread at a time."""
+
+    def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
+        """Give up to `limit` records with offset >= `start`; [] when none are at hand. Never waits.
+
+        A record whose id lay a little earlier in the same partition is left out.
+
+        Raises:
+            OffsetGone: Records at `start` were trimmed, or `start` lies beyond the end.
+        """
+        ...
+
+    def end(self, topic: str, partition: int) -> int | None:
+        """Give the offset after the last record as far as is known without asking; None when nothing is known yet."""
+        ...
+
+    def commit(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Tell the log how far this reader has come, for those who watch; nothing depends on it."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
+
+
 class EventLog(Protocol):
     """An append-only log of the topics in `schemas.topics`.
 
@@ -69,8 +108,11 @@ class EventLog(Protocol):
         A record whose ``(topic, event_id)`` is there already is not stored again; its result says `repeat`
         and where the first one lies. The order of one call is kept.
 
+        A call that fails because the log cannot be reached may have stored a part; doing it again is safe.
+
         Raises:
             KeyErased: A key was erased; nothing of the call was stored.
+            RecordTooLarge: A value is larger than `schemas.topics.MAX_RECORD_BYTES`.
             ValueError: A key or id is no Unicode text, a time no finite number, or a value not bytes.
         """
         ...
@@ -79,8 +121,22 @@ class EventLog(Protocol):
         """Start `append` without waiting; the future has its result or its error."""
         ...
 
+    def reader(self, group: str) -> LogReader:
+        """Open a reader of whole partitions; what it commits is known under the name of `group`."""
+        ...
+
+    def load(self, key: str) -> None:
+        """Bring a key's records to where `find` and `read_key` give them at once; this may take a while."""
+        ...
+
+    def loaded(self, key: str) -> bool:
+        """Say whether `find` and `read_key` give this key's records without a wait."""
+        ...
+
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Give up to `limit` records with offset >= `start`, in order; [] when there are none yet.
+
+        It may wait for the store, so it is for batch work; who follows a partition opens a `reader`.
 
         Raises:
             OffsetGone: Records at `start` were trimmed by retention (an erased session leaves a gap, not this).
@@ -90,7 +146,8 @@ class EventLog(Protocol):
     def read_key(self, key: str, topics: Sequence[str], cursor: str, limit: int) -> list[LogRecord]:
         """Give up to `limit` records of one key from several topics after `cursor`, in one order.
 
-        Every reader of this log sees the same records of a key in the same order, whatever its cursor.
+        Every reader sees the same records of a key, each once, whatever its cursor, and each topic in its order. In a
+        log with one offset for all topics the order across topics is the same for all as well.
 
         Raises:
             OffsetGone: The cursor is malformed, was trimmed, or lies beyond the end of the log.

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from eventlog.base import NewRecord, Notify
-from schemas.errors import UnknownTopic
-from schemas.topics import topic_named
+from schemas.errors import RecordTooLarge, UnknownTopic
+from schemas.topics import MAX_RECORD_BYTES, topic_named
 
 __all__ = ["tell", "what_is_wrong"]
 
@@ -18,7 +18,7 @@ def what_is_wrong(records: Sequence[NewRecord]) -> Exception | None:
     """Give why records cannot be stored, None when they can; so a bad one fails its own call and no other.
 
     An unknown topic is an `UnknownTopic`; a key or id that is empty or no Unicode text, a time that is no
-    number, or a value that is not bytes is a `ValueError`.
+    number, or a value that is not bytes is a `ValueError`; a value that is too large is a `RecordTooLarge`.
     """
     for record in records:
         try:
@@ -32,6 +32,8 @@ def what_is_wrong(records: Sequence[NewRecord]) -> Exception | None:
             return ValueError("the time of a record must be a finite number")
         if not isinstance(record.value, bytes):
             return ValueError("the value of a record must be bytes")
+        if len(record.value) > MAX_RECORD_BYTES:
+            return RecordTooLarge(f"a record of {len(record.value):,} bytes; at most {MAX_RECORD_BYTES:,} are taken")
     return None
 
 

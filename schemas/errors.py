@@ -8,6 +8,7 @@
     │   ├── UnknownTopic       the topic is not in schemas.topics
     │   ├── OffsetGone         the position was trimmed away or never existed  -> "resync"
     │   ├── KeyErased          the session was erased; nothing more is accepted for it
+    │   ├── RecordTooLarge     larger than a record may be  -> 413, dead letter
     │   └── LogUnavailable     the log cannot store now  -> 503, retry
     ├── ModelError             a model cannot do what was asked
     │   ├── ModelMissing       not installed or no weights; the message names the command that fixes it
@@ -33,6 +34,7 @@ __all__ = [
     "NotAllowed",
     "NotSignedIn",
     "OffsetGone",
+    "RecordTooLarge",
     "SchemaError",
     "UnknownTopic",
 ]
@@ -60,6 +62,10 @@ class OffsetGone(LogError):
 
 class KeyErased(LogError):
     """The session was erased; the log takes nothing more for it."""
+
+
+class RecordTooLarge(LogError):
+    """The record is larger than the log takes; trying again does not help."""
 
 
 class LogUnavailable(LogError):

@@ -13,7 +13,10 @@ from schemas.questions import QuestionRecord
 from schemas.speech import Caption, SpeakerTurn, Utterance
 from schemas.usage import Usage
 
-__all__ = ["SHOWN_TOPICS", "TOPICS", "Topic", "topic_named"]
+__all__ = ["MAX_RECORD_BYTES", "SHOWN_TOPICS", "TOPICS", "Topic", "topic_named"]
+
+MAX_RECORD_BYTES = 4_000_000
+"""Largest value of a record; twice the largest request, so nothing that was accepted can be too large."""
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S

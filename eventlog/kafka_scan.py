@@ -1,0 +1,175 @@
+"""Scans ranges of Kafka partitions for batch work and for keys that are not in memory."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from eventlog.base import LogRecord
+from eventlog.kafka_client import ANSWER_S, KafkaOptions, log_error
+from eventlog.kafka_reader import bounds, consumer_of
+from eventlog.kafka_records import record_of
+from schemas.errors import LogUnavailable, OffsetGone
+
+__all__ = ["Scanner", "Wanted"]
+
+CLOCK_SLACK_S = 600.0
+"""Clocks of two machines are taken to differ by less than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records of a key are wanted: from positions by topic, at most `limit` of each topic, made since a time."""
+
+    positions: Mapping[str, int] = field(default_factory=dict)
+    limit: int | None = None
+    since_s: float | None = None
+
+
+class Scanner:
+    """Reads ranges of partitions for batch work; keeps a few consumers open where the last scans ended."""
+
+    def __init__(self, options: KafkaOptions, hidden: Callable[[str], bool], keep: int = 4) -> None:
+        """Scan as the group `scan`, which commits nothing."""
+        self._options, self._hidden, self._keep = options, hidden, keep
+        self._idle: list[tuple[tuple[str, int, int], Consumer]] = []
+        self._guard = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def _at(self, topic: str, partition: int, start: int) -> Iterator[tuple[Consumer, list[int]]]:
+        """Lend a consumer that reads on from `start`; the list given along takes the position it ended at."""
+        place = (topic, partition, start)
+        with self._guard:
+            if self._closed:
+                raise LogUnavailable("the log is closed")
+            match = next((one for one in self._idle if one[0] == place), None)
+            if match is not None:
+                self._idle.remove(match)
+            elif self._idle:
+                match = self._idle.pop(0)
+        consumer = match[1] if match is not None else consumer_of(self._options, "scan")
+        ended: list[int] = []
+        try:
+            if match is None or match[0] != place:
+                consumer.assign([TopicPartition(self._options.topic(topic), partition, start)])
+            yield consumer, ended
+        except KafkaException as error:
+            raise log_error(error, f"{topic}/{partition}") from error
+        finally:
+            with self._guard:
+                kept = bool(ended) and len(self._idle) < self._keep and not self._closed
+                if kept:
+                    self._idle.append(((topic, partition, ended[0]), consumer))
+            if not kept:
+                consumer.close()
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Give the first offset of a partition and the one after its last."""
+        with self._guard:
+            if self._closed:
+                raise LogUnavailable("the log is closed")
+            consumer = self._idle.pop()[1] if self._idle else None
+        consumer = consumer or consumer_of(self._options, "scan")
+        try:
+            return bounds(consumer, self._options, topic, partition)
+        finally:
+            consumer.close()
+
+    def scan(self, topic: str, partition: int, start: int, stop: int) -> Iterator[LogRecord]:
+        """Give the records with start <= offset < stop, hidden ones left out.
+
+        Raises:
+            OffsetGone: `start` was trimmed.
+            LogUnavailable: The broker gives nothing for ten seconds.
+        """
+        if start >= stop:
+            return
+        at = start
+        with self._at(topic, partition, start) as (consumer, ended):
+            while at < stop:
+                message: Any = consumer.poll(ANSWER_S)
+                if message is None:
+                    raise LogUnavailable(f"{topic}/{partition}: the broker gives no records")
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                        raise OffsetGone(f"{topic}/{partition}: records at {start} were trimmed")
+                    if error.fatal() or not error.retriable():
+                        raise log_error(error, f"{topic}/{partition}")
+                    continue
+                at = message.offset() + 1
+                if at > stop:
+                    return
+                record = record_of(message, topic)
+                if not self._hidden(record.key):
+                    if at == stop:
+                        ended.append(at)
+                    yield record
+            ended[:] = [at]
+
+    def close(self) -> None:
+        """Close the consumers."""
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for _, consumer in idle:
+            consumer.close()
+
+    def of_key(self, key: str, partition: int, topics: Sequence[str], wanted: Wanted) -> list[LogRecord]:
+        """Find a key's records in its partition, oldest first by their producers' clocks, each id once.
+
+        Raises:
+            OffsetGone: A position was trimmed or lies beyond the end.
+        """
+        positions, limit, since = wanted.positions, wanted.limit, wanted.since_s
+        begins = self.offsets_at(partition, topics, since - CLOCK_SLACK_S) if since is not None else {}
+        found: list[LogRecord] = []
+        for topic in topics:
+            low, high = self.bounds(topic, partition)
+            position = positions.get(topic, 0)
+            if position > high:
+                raise OffsetGone("the cursor lies beyond the end of this log")
+            if 0 < position < low:
+                raise OffsetGone(f"{topic}/{partition}: records up to {low - 1} were trimmed")
+            begin = max(position, begins.get(topic, 0), low)
+            ids: set[str] = set()
+            for record in self.scan(topic, partition, begin, high):
+                if record.key != key or record.event_id in ids:
+                    continue
+                ids.add(record.event_id)
+                found.append(record)
+                if limit is not None and len(ids) == limit:
+                    break
+        found.sort(key=lambda record: record.at_s)
+        ordered = _in_topic_order(found)
+        return ordered if limit is None else ordered[:limit]
+
+    def offsets_at(self, partition: int, topics: Sequence[str], at_s: float) -> dict[str, int]:
+        """Give, by topic, the first offset whose record was made at or after a time."""
+        asked = [TopicPartition(self._options.topic(topic), partition, max(1, int(at_s * 1000))) for topic in topics]
+        consumer = consumer_of(self._options, "scan")
+        try:
+            answers = consumer.offsets_for_times(asked, timeout=ANSWER_S)
+        except KafkaException as error:
+            raise log_error(error, "looking a time up") from error
+        finally:
+            consumer.close()
+        found = {}
+        for topic, answer in zip(topics, answers, strict=True):
+            if answer.error is not None:
+                raise log_error(answer.error, f"{topic}/{partition}")
+            found[topic] = answer.offset if answer.offset >= 0 else self.bounds(topic, partition)[1]
+        return found
+
+
+def _in_topic_order(records: Sequence[LogRecord]) -> list[LogRecord]:
+    """Keep each topic in the order of its offsets where a producer's clock had gone back."""
+    by_topic: dict[str, list[LogRecord]] = {}
+    for record in sorted(records, key=lambda one: one.offset):
+        by_topic.setdefault(record.topic, []).append(record)
+    turns: dict[str, Any] = {topic: iter(own) for topic, own in by_topic.items()}
+    return [next(turns[record.topic]) for record in records]
