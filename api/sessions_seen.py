@@ -33,48 +33,38 @@ class SessionDirectory:
     """Knows every session of the log; reads only what is new at each look-up."""
 
     def __init__(self, log: EventLog) -> None:
-        """Read the topic at the first look-up."""
+        """Read nothing yet; a session is read at its first look-up, the whole list when it is first asked for."""
         self._log = log
         self._next: dict[int, int] = dict.fromkeys(range(log.partitions("meeting")), 0)
-        self._sessions: dict[str, SessionSeen] = {}
+        self._all: dict[str, SessionSeen] = {}
+        self._found: dict[str, tuple[dict[str, SessionSeen], str]] = {}
         self._lock = threading.Lock()
 
     def _follow(self) -> None:
         with self._lock:
-            for partition, position in self._next.items():
+            for partition in self._next:
                 while self._log.end("meeting", partition) > self._next[partition]:
                     records = self._log.read("meeting", partition, self._next[partition], BATCH)
                     if not records:
                         break
                     for record in records:
-                        self._take(record.value)
+                        _take(self._all, record.value)
                         self._next[partition] = record.offset + 1
-                del position
-
-    def _take(self, value: bytes) -> None:
-        try:
-            event = decode("meeting", value)
-        except SchemaError:
-            return  # the flows bury it
-        if isinstance(event, MeetingOpened):
-            people = {person.id: person for person in event.participants}
-            self._sessions.setdefault(event.session_id, SessionSeen(event, people))
-            return
-        session = self._sessions.get(event.session_id)
-        if session is None:
-            return
-        if isinstance(event, ParticipantJoined):
-            session.participants[event.participant.id] = event.participant
-        elif isinstance(event, MeetingClosed):
-            session.closed_at = event.created_at
 
     def find(self, session_id: str) -> SessionSeen | None:
         """Give a session, or None when there is none or it was erased."""
-        self._follow()
         if self._log.erased(session_id):
-            self._sessions.pop(session_id, None)
+            self._found.pop(session_id, None)
             return None
-        return self._sessions.get(session_id)
+        with self._lock:
+            seen, cursor = self._found.get(session_id, ({}, self._log.cursor_start()))
+            while records := self._log.read_key(session_id, ["meeting"], cursor, BATCH):
+                cursor = records[-1].cursor
+                for record in records:
+                    _take(seen, record.value)
+            if seen:
+                self._found[session_id] = (seen, cursor)
+        return seen.get(session_id)
 
     def owned(self, session_id: str, owner_id: str) -> SessionSeen:
         """Give a session of this owner.
@@ -92,7 +82,7 @@ class SessionDirectory:
         self._follow()
         found = [
             session
-            for session in list(self._sessions.values())
+            for session in list(self._all.values())
             if session.opened.owner_id == owner_id
             and not session.opened.hidden
             and not self._log.erased(session.session_id)
@@ -102,3 +92,22 @@ class SessionDirectory:
             places = [place for place, session in enumerate(found) if session.session_id == before]
             found = found[places[0] + 1 :] if places else []
         return found[:limit]
+
+
+def _take(sessions: dict[str, SessionSeen], value: bytes) -> None:
+    """Apply one meeting event to the sessions it may concern."""
+    try:
+        event = decode("meeting", value)
+    except SchemaError:
+        return  # the flows bury it
+    if isinstance(event, MeetingOpened):
+        people = {person.id: person for person in event.participants}
+        sessions.setdefault(event.session_id, SessionSeen(event, people))
+        return
+    session = sessions.get(event.session_id)
+    if session is None:
+        return
+    if isinstance(event, ParticipantJoined):
+        session.participants[event.participant.id] = event.participant
+    elif isinstance(event, MeetingClosed):
+        session.closed_at = event.created_at

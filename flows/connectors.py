@@ -15,7 +15,7 @@ import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from eventlog.base import EventLog, LogRecord
+from eventlog.base import EventLog, LogReader, LogRecord
 from eventlog.records import new_record
 from schemas.base import Record
 from schemas.errors import KeyErased, OffsetGone
@@ -44,11 +44,13 @@ class ReadingState:
         positions: Next offset to read, by topic and partition ("captions/0").
         last_at_s: Producer time of the newest record read, 0 before the first.
         caught_up: Whether the last poll found nothing more to read.
+        ends: Offset after the last record of each, as far as the log tells without asking.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
     last_at_s: float = 0.0
     caught_up: bool = False
+    ends: dict[str, int] = field(default_factory=dict)
 
 
 class LogSource(FixedPartitionedSource[LogRecord, dict[str, int]]):
@@ -59,10 +61,21 @@ class LogSource(FixedPartitionedSource[LogRecord, dict[str, int]]):
     """
 
     def __init__(
-        self, log: EventLog, topics: Sequence[str], reading: ReadingState, stop: StopFlag, poll_ms: float = 2.0
+        self,
+        log: EventLog,
+        flow: str,
+        topics: Sequence[str],
+        reading: ReadingState,
+        stop: StopFlag,
+        poll_ms: float = 2.0,
     ) -> None:
-        """Read `topics`, looking for more every `poll_ms` while there is traffic."""
+        """Read `topics` for `flow`, looking for more every `poll_ms` while there is traffic."""
         self._log, self._topics, self._reading, self._stop, self._poll_ms = log, tuple(topics), reading, stop, poll_ms
+        self._reader = log.reader(f"rejoinder.{flow}")
+
+    def close(self) -> None:
+        """Close the reader that all partitions share; called when the flow has ended."""
+        self._reader.close()
 
     def list_parts(self) -> list[str]:
         """Name the partitions, "0", "1", ..."""
@@ -74,20 +87,22 @@ class LogSource(FixedPartitionedSource[LogRecord, dict[str, int]]):
         """Open one partition at the position of the snapshot, or at the start."""
         del step_id
         start = resume_state or dict.fromkeys(self._topics, 0)
-        return _Partition(self._log, int(for_part), start, self._reading, self._stop, self._poll_ms)
+        return _Partition((self._log, self._reader), int(for_part), start, self._reading, self._stop, self._poll_ms)
 
 
 class _Partition(StatefulSourcePartition[LogRecord, dict[str, int]]):
     def __init__(
         self,
-        log: EventLog,
+        log: tuple[EventLog, LogReader],
         partition: int,
         start: dict[str, int],
         reading: ReadingState,
         stop: StopFlag,
         poll_ms: float,
     ) -> None:
-        self._log, self._partition, self._next = log, partition, dict(start)
+        self._log, self._reader = log
+        self._partition, self._next = partition, dict(start)
+        self._last: dict[str, int] = {}
         self._reading, self._stop = reading, stop
         self._busy, self._idle = timedelta(milliseconds=poll_ms), timedelta(milliseconds=max(poll_ms, IDLE_POLL_MS))
         self._last_found = time.monotonic()
@@ -101,8 +116,11 @@ class _Partition(StatefulSourcePartition[LogRecord, dict[str, int]]):
         heads: list[list[LogRecord]] = []
         bounded: float | None = None
         for topic, position in self._next.items():
-            if self._log.end(topic, self._partition) <= position:
-                continue
+            end = self._reader.end(topic, self._partition)
+            if end is not None:
+                self._last[topic] = self._reading.ends[f"{topic}/{self._partition}"] = end
+                if end <= position:
+                    continue
             found = self._read(topic, position)
             if len(found) == BATCH_RECORDS:
                 # Nothing later than this may be given out before the rest of this topic was seen.
@@ -116,12 +134,12 @@ class _Partition(StatefulSourcePartition[LogRecord, dict[str, int]]):
 
     def _read(self, topic: str, position: int) -> list[LogRecord]:
         try:
-            return self._log.read(topic, self._partition, position, BATCH_RECORDS)
+            return self._reader.read(topic, self._partition, position, BATCH_RECORDS)
         except OffsetGone:
             oldest = self._log.offset_at(topic, self._partition, 0.0)
             logger.warning("records_trimmed_before_read", topic=topic, offset=position, oldest=oldest)
             self._next[topic] = oldest
-            return self._log.read(topic, self._partition, oldest, BATCH_RECORDS)
+            return self._reader.read(topic, self._partition, oldest, BATCH_RECORDS)
 
     def _note(self, batch: Sequence[LogRecord]) -> None:
         for record in batch:
@@ -132,7 +150,10 @@ class _Partition(StatefulSourcePartition[LogRecord, dict[str, int]]):
             self._reading.last_at_s = max(self._reading.last_at_s, batch[-1].at_s)
             for topic, position in self._next.items():
                 self._reading.positions[f"{topic}/{self._partition}"] = position
-        self._reading.caught_up = not batch
+        # A log that fetches in the background may know of records that are not at hand yet.
+        self._reading.caught_up = not batch and all(
+            self._last.get(topic, position + 1) <= position for topic, position in self._next.items()
+        )
 
     def next_awake(self) -> datetime | None:
         if self._more:
@@ -141,6 +162,7 @@ class _Partition(StatefulSourcePartition[LogRecord, dict[str, int]]):
         return datetime.now(UTC) + (self._idle if quiet else self._busy)
 
     def snapshot(self) -> dict[str, int]:
+        self._reader.commit({(topic, self._partition): position for topic, position in self._next.items()})
         return dict(self._next)
 
 

@@ -15,6 +15,7 @@ from bytewax.testing import run_main
 
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
+from flows.connectors import ReadingState
 from flows.wiring import FLOWS, Operators, Wiring
 from operators.answering import Answering
 from schemas.errors import LogError
@@ -60,6 +61,7 @@ class FlowRunner:
         self._stopping = threading.Event()
         self._alive = False
         self._failure: BaseException | None = None
+        self._watch = log.reader("watch")
 
     def start(self) -> None:
         """Start the thread; the flows go on where their last snapshot stands."""
@@ -76,6 +78,7 @@ class FlowRunner:
             self._thread.join(timeout_s)
         if self._room is not None:
             self._room.close()
+        self._watch.close()
 
     def _run(self) -> None:
         quick = 0
@@ -105,9 +108,15 @@ class FlowRunner:
         flow = wiring.dataflow()
         self._alive = True
         logger.info("flows_started", attempt=wiring.attempt)
-        run_main(
-            flow, epoch_interval=timedelta(seconds=self._options.epoch_s), recovery_config=RecoveryConfig(str(where))
-        )
+        try:
+            run_main(
+                flow,
+                epoch_interval=timedelta(seconds=self._options.epoch_s),
+                recovery_config=RecoveryConfig(str(where)),
+            )
+        finally:
+            for source in wiring.sources:
+                source.close()
 
     def _set_snapshots_aside(self) -> None:
         """Leave snapshots that cannot be resumed and read the log anew; ids keep the topics free of repeats."""
@@ -121,21 +130,30 @@ class FlowRunner:
         """Give the progress of every flow."""
         return [self._progress(name) for name in FLOWS]
 
+    def _age_s(self, topic: str, partition: int, offset: int, reading: ReadingState | None) -> float:
+        """Give how long the record at an offset waits; where looking costs a round trip, by the newest one read."""
+        if reading is not None:
+            return time.time() - reading.last_at_s if reading.last_at_s else 0.0
+        waiting = self._watch.read(topic, partition, offset, 1)
+        return time.time() - waiting[0].at_s if waiting else 0.0
+
     def _progress(self, name: str) -> FlowProgress:
         spec = FLOWS[name]
         reading = self._wiring.readings.get(name) if self._wiring is not None else None
         positions = dict(reading.positions) if reading is not None else {}
+        ends = dict(reading.ends) if reading is not None else {}
         behind, behind_s, end = 0, 0.0, 0
         unread: list[int] = []
         for topic in spec.reads:
             for partition in range(self._log.partitions(topic)):
-                last, done = self._log.end(topic, partition), positions.get(f"{topic}/{partition}", 0)
+                place = f"{topic}/{partition}"
+                known, done = self._watch.end(topic, partition), positions.get(place, 0)
+                last = known if known is not None else ends.get(place, 0)
                 end = max(end, last)
                 if done < last:
                     unread.append(done)
                     behind += last - done
-                    waiting = self._log.read(topic, partition, done, 1)
-                    behind_s = max(behind_s, time.time() - waiting[0].at_s) if waiting else behind_s
+                    behind_s = max(behind_s, self._age_s(topic, partition, done, reading if known is None else None))
         detail = f"{type(self._failure).__name__}: {self._failure}"[:200] if self._failure and not self._alive else ""
         # Everything below this offset was read, in all topics of the flow.
         position = min(unread, default=end)

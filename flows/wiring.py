@@ -71,6 +71,7 @@ class Wiring:
     stop: StopFlag = field(default_factory=StopFlag)
     readings: dict[str, ReadingState] = field(default_factory=dict)
     clocks: dict[str, FlowClock] = field(default_factory=dict)
+    sources: list[LogSource] = field(default_factory=list)
 
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
@@ -83,7 +84,9 @@ class Wiring:
         reading = self.readings.setdefault(spec.name, ReadingState())
         upstream = [self.clocks[name] for name in spec.after if name in self.clocks]
         clock = self.clocks[spec.name] = FlowClock(reading, upstream)
-        lying = op.input(f"{spec.name}-in", flow, LogSource(self.log, spec.reads, reading, self.stop, self.poll_ms))
+        source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, self.poll_ms)
+        self.sources.append(source)
+        lying = op.input(f"{spec.name}-in", flow, source)
         arrived: Stream[tuple[str, Arrived]] = op.flat_map_batch(
             f"{spec.name}-decode", lying, Decoder(self.log, spec.name)
         )

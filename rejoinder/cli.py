@@ -96,9 +96,10 @@ def up(
     qa_port: Annotated[int | None, typer.Option(help="Port of the Q&A and resume API.")] = None,
     data_dir: DataDir = None,
     llm: Annotated[str | None, typer.Option(help="auto, off, local or server.")] = None,
+    log: Annotated[str | None, typer.Option(help="Address of the log: kafka://host:port[/prefix].")] = None,
 ) -> None:
     """Start the engine: APIs, page and flows in one process, until Ctrl-C."""
-    settings = _settings(host=host, port=port, qa_port=qa_port, data_dir=data_dir, llm=llm)
+    settings = _settings(host=host, port=port, qa_port=qa_port, data_dir=data_dir, llm=llm, log=log)
     from rejoinder.telemetry import set_up_logging
 
     set_up_logging(settings.log_level, settings.log_format)
@@ -144,13 +145,42 @@ def doctor(data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def topics() -> None:
-    """Print the table of topics."""
+def topics(
+    action: Annotated[
+        str, typer.Argument(help="`show` prints the table, `apply` makes and checks it on Kafka.")
+    ] = "show",
+    log: Annotated[str | None, typer.Option(help="Address of the log: kafka://host:port[/prefix].")] = None,
+) -> None:
+    """Print the table of topics, or make it on Kafka; topics that are there are checked and never changed."""
     from schemas.topics import TOPICS
 
-    for topic in TOPICS.values():
-        kept = "until erased" if topic.retention_s is None else f"{topic.retention_s / 3600:g} h"
-        typer.echo(f"{topic.name:14} written by {topic.written_by:14} kept {kept:13} {topic.note}")
+    if action == "apply":
+        _apply_topics(_settings(log=log))
+    elif action == "show":
+        for topic in TOPICS.values():
+            kept = "until erased" if topic.retention_s is None else f"{topic.retention_s / 3600:g} h"
+            typer.echo(f"{topic.name:14} written by {topic.written_by:14} kept {kept:13} {topic.note}")
+    else:
+        typer.echo("rejoinder: topics knows show and apply", err=True)
+        raise typer.Exit(2)
+
+
+def _apply_topics(settings: "Settings") -> None:
+    from eventlog.opening import kafka_options
+    from schemas.errors import EngineError
+
+    try:
+        options = kafka_options(settings.log_url, settings.kafka)
+        from eventlog.kafka_client import apply_topics
+
+        reports = apply_topics(options)
+    except EngineError as error:
+        raise _fail(error) from None
+    for report in reports:
+        typer.echo(f"{report.state:6} {report.name:20} {report.detail}")
+    if any(report.state == "wrong" for report in reports):
+        raise _fail("topics marked wrong are left as they are; change them with Kafka's own tools, or use a prefix")
+    typer.echo(f"Next: rejoinder up --log {settings.log_url}")
 
 
 @app.command()

@@ -73,7 +73,7 @@ def _log(settings: Settings) -> Check:
     if not settings.data_dir.exists():
         return Check("log", "ok", f"new: {settings.log_url}")
     try:
-        log = open_log(settings.log_url, settings.log_sync)
+        log = open_log(settings.log_url, settings.log_sync, follow=(), kafka=settings.kafka)
     except LogError as error:
         return Check("log", "fail", str(error))
     captions = sum(log.end("captions", partition) for partition in range(log.partitions("captions")))

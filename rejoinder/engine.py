@@ -75,7 +75,9 @@ class Engine:
         self._lock = InstanceLock(data)
         self._local: Any = None
         required = not settings.loopback if key_required is None else key_required
-        self.log: EventLog = open_log(settings.log_url, settings.log_sync)
+        self.log: EventLog = open_log(settings.log_url, settings.log_sync, kafka=settings.kafka)
+        # On Kafka the flows write without waiting for what the clients of this process follow.
+        self._flow_log = open_log(settings.log_url, follow=(), kafka=settings.kafka) if settings.on_kafka else self.log
         self.keys = KeyStore(data / "accounts.sqlite3", key_required=required)
         embedder: TextEmbedder = load_embedder(settings.embedder, settings.embedder_path)
         self.knowledge = KnowledgeStore(data / "knowledge", embedder)
@@ -88,7 +90,7 @@ class Engine:
             prompt_chars=min(settings.llm_prompt_chars, LOCAL_PROMPT_CHARS) if small else settings.llm_prompt_chars,
         )
         options = FlowOptions(data / "recovery", epoch_s=settings.epoch_s, poll_ms=settings.poll_ms)
-        self.runner = FlowRunner(self.log, answering, options)
+        self.runner = FlowRunner(self._flow_log, answering, options)
         self.view = _View(
             self.runner, {"answers": model.name if model else "extractive", "text vectors": embedder.name}
         )
@@ -142,7 +144,7 @@ class Engine:
     def start(self) -> None:
         """Start the flows where they stopped; records older than their topic keeps them are removed first."""
         for topic in TOPICS.values():
-            if topic.retention_s is not None:
+            if topic.retention_s is not None and not self.settings.on_kafka:  # a broker keeps to it by itself
                 self.log.trim(topic.name, time.time() - topic.retention_s)
         self.runner.start()
         logger.info("engine_started", models=self.view.named)
@@ -152,6 +154,7 @@ class Engine:
         self.runner.stop()
         self.knowledge.close()
         self.keys.close()
+        self._flow_log.close()
         self.log.close()
         if self._local is not None:
             self._local.stop()

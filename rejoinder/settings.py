@@ -27,12 +27,28 @@ class Settings(BaseSettings):
         8084, ge=0, le=65535, description="Port of the Q&A and resume API; the same as `port` = one port for all."
     )
     data_dir: Path = Field(default_factory=_default_data_dir, description="Folder of the log, documents and keys.")
-    log: str = Field("", description="Address of the event log; empty = sqlite in the data folder.")
+    log: str = Field(
+        "",
+        description="Address of the event log: `kafka://host:port[,host:port][/prefix]`; empty = sqlite in the data folder.",
+    )
     log_sync: Literal["normal", "full"] = Field(
         "normal",
         description="What an accepted publish survives: `normal` = the death of the process; "
         "`full` = loss of power as well, with slower writes.",
     )
+    kafka_partitions: int = Field(
+        8, ge=1, le=256, description="Partitions of each topic, when `topics apply` makes it."
+    )
+    kafka_replication: int = Field(1, ge=1, description="Copies of each partition, when `topics apply` makes it.")
+    kafka_security: Literal["plaintext", "tls", "sasl_plaintext", "sasl_tls"] = Field(
+        "plaintext", description="How to speak to the Kafka brokers."
+    )
+    kafka_ca_file: str = Field("", description="Certificates to trust for Kafka; empty = the system's.")
+    kafka_cert_file: str = Field("", description="Client certificate for Kafka.")
+    kafka_key_file: str = Field("", description="Key of the client certificate.")
+    kafka_sasl_mechanism: str = Field("", description="SASL mechanism, such as SCRAM-SHA-512.")
+    kafka_username: str = Field("", description="SASL user.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="SASL password.")
     epoch_s: float = Field(0.5, gt=0, le=60, description="Seconds between snapshots of the flows.")
     poll_ms: float = Field(2.0, gt=0, le=1000, description="Milliseconds between two looks of a flow for new records.")
     llm: Literal["auto", "off", "local", "server"] = Field(
@@ -72,6 +88,26 @@ class Settings(BaseSettings):
         return self.log or f"sqlite:///{self.data_dir.resolve()}/log.sqlite3"
 
     @property
+    def on_kafka(self) -> bool:
+        """Say whether the log is Kafka."""
+        return self.log.startswith("kafka:")
+
+    @property
+    def kafka(self) -> dict[str, str | int]:
+        """Give what the address of a Kafka log does not say."""
+        return {
+            "partitions": self.kafka_partitions,
+            "replication": self.kafka_replication,
+            "security": self.kafka_security,
+            "ca_file": self.kafka_ca_file,
+            "cert_file": self.kafka_cert_file,
+            "key_file": self.kafka_key_file,
+            "mechanism": self.kafka_sasl_mechanism,
+            "username": self.kafka_username,
+            "password": self.kafka_password.get_secret_value(),
+        }
+
+    @property
     def llm_chosen(self) -> Literal["off", "local", "server"]:
         """Give who writes the answers."""
         if self.llm != "auto":
@@ -91,7 +127,9 @@ def _rows() -> list[tuple[str, str, str]]:
     rows = []
     for name, one in Settings.model_fields.items():
         default = one.get_default(call_default_factory=True) if name != "data_dir" else "~/.local/share/rejoinder"
-        shown = "none" if isinstance(default, SecretStr) else "" if default is None else str(default)
+        shown = (
+            default.get_secret_value() if isinstance(default, SecretStr) else "" if default is None else str(default)
+        )
         rows.append((f"REJOINDER_{name.upper()}", shown, one.description or ""))
     return rows
 

@@ -1,0 +1,120 @@
+"""The whole engine on a real Apache Kafka."""
+
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from eventlog import open_log
+from eventlog.base import NewRecord
+from eventlog.kafka_client import KafkaOptions, apply_topics
+from rejoinder.cli import app
+from rejoinder.settings import Settings
+from schemas.errors import LogUnavailable, OffsetGone
+from tests.support import Follower, open_session, running, say, wait_for
+
+pytestmark = pytest.mark.kafka
+
+
+def on(kafka_url: str, folder: Path) -> Settings:
+    return Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, epoch_s=0.2, log=kafka_url)
+
+
+def answered(follower: Follower) -> int:
+    return follower.types().count("answer")
+
+
+def test_a_meeting_on_kafka_is_answered_once_and_goes_on_after_a_restart(kafka_url: str, tmp_path: Path) -> None:
+    with running(on(kafka_url, tmp_path)) as client:
+        session = open_session(client)
+        say(client, session, ("c1", "ann", 0, 3, "How many planets are there?")).raise_for_status()
+        again = say(client, session, ("c1", "ann", 0, 3, "How many planets are there?")).json()
+        assert again["accepted"][0]["repeat"]
+        first = Follower(client.base_url, session, until="answer")
+        first.thread.join(30)
+        assert answered(first) == 1
+        last = first.recorded()[-1][0]
+    with running(on(kafka_url, tmp_path)) as client:
+        rows = client.get(f"/api/sessions/{session}/answers").json()["answers"]
+        assert [row["status"] for row in rows] == ["complete"]
+        say(client, session, ("c2", "ann", 20, 23, "Where do you live now?")).raise_for_status()
+        second = Follower(client.base_url, session, start=str(last), until="answer")
+        second.thread.join(30)
+        whole = Follower(client.base_url, session)
+        wait_for(lambda: answered(whole) == 2)
+    assert answered(second) == 1
+    assert second.events[-1][1]["answer_id"] != first.events[-1][1]["answer_id"]
+    ids = [event["event_id"] for _, event in whole.recorded() if event["type"] == "answer"]
+    assert len(ids) == len(set(ids)) == 2
+
+
+def test_a_session_lies_in_one_partition_and_two_processes_read_the_same(kafka_url: str) -> None:
+    one, two = open_log(kafka_url), open_log(kafka_url)
+    try:
+        keys = [f"session-{number}" for number in range(12)]
+        for number in range(20):
+            one.append([NewRecord("captions", key, f"{key}-{number}", b"x", time.time()) for key in keys])
+        places = {
+            stored.partition for stored in one.append([NewRecord("answers", k, f"{k}-a", b"y", 1.0) for k in keys])
+        }
+        assert len(places) > 1
+        for key in keys:
+            mine = one.read_key(key, ["captions", "answers"], one.cursor_start(), 99)
+            other = two.read_key(key, ["captions", "answers"], mine[9].cursor, 99)
+            assert [(r.topic, r.event_id) for r in other] == [(r.topic, r.event_id) for r in mine[10:]]
+            assert len(mine) == 21
+    finally:
+        one.close()
+        two.close()
+
+
+def test_a_reader_goes_on_where_it_was_and_leaves_repeats_out(kafka_url: str) -> None:
+    first, second = open_log(kafka_url, follow=()), open_log(kafka_url, follow=())
+    try:
+        stored = first.append([NewRecord("captions", "s", f"e{n}", b"x", 5.0) for n in range(10)])
+        partition = stored[0].partition
+        # The other writer was opened before: as a writer that was killed and did not see what it had stored.
+        second._written[("captions", partition)] = type(first._written_to("captions", partition))()  # type: ignore[attr-defined]
+        second.append([NewRecord("captions", "s", f"e{n}", b"x", 5.0) for n in (8, 9, 10)])
+        assert second.end("captions", partition) == 13, "the topic itself holds the repeats"
+        for start, wanted in ((0, [f"e{n}" for n in range(11)]), (9, ["e9", "e10"]), (11, ["e10"])):
+            reader = first.reader("test")
+            found = wait_for(
+                lambda r=reader, s=start, w=wanted: (g := r.read("captions", partition, s, 99))[len(w) - 1 :] and g
+            )
+            assert [record.event_id for record in found] == wanted
+            assert reader.read("captions", partition, 13, 99) == []
+            reader.commit({("captions", partition): 13})
+            reader.close()
+        with pytest.raises(OffsetGone):
+            first.reader("lost").read("captions", partition, 99, 9)
+    finally:
+        first.close()
+        second.close()
+
+
+def test_topics_are_made_checked_and_never_changed(kafka_address: str) -> None:
+    prefix = f"t{uuid.uuid4().hex[:8]}"
+    url = f"kafka://{kafka_address}/{prefix}"
+    with pytest.raises(LogUnavailable, match="rejoinder topics apply"):
+        open_log(url)
+    cli = CliRunner()
+    made = cli.invoke(app, ["topics", "apply", "--log", url])
+    assert made.exit_code == 0
+    assert made.output.count("made") == 11
+    assert cli.invoke(app, ["topics", "apply", "--log", url]).output.count("right") == 11
+    reports = apply_topics(KafkaOptions(kafka_address, prefix=prefix, partitions=3))
+    assert {(report.state, report.detail) for report in reports if not report.name.endswith("erased")} == {
+        ("wrong", "8 partitions, should be 3")
+    }
+
+
+def test_an_address_without_a_broker_is_a_clear_error() -> None:
+    made = CliRunner().invoke(app, ["topics", "apply", "--log", "kafka://127.0.0.1:9"])
+    assert made.exit_code == 1
+    assert "no Kafka broker answers at 127.0.0.1:9" in made.output
+    for url in ("kafka://", "kafka://host", "kafka:host:1"):
+        with pytest.raises(LogUnavailable, match="no address of a Kafka log"):
+            open_log(url)
