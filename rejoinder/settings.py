@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=_default_data_dir, description="Folder of the log, documents and keys.")
     log: str = Field(
         "",
-        description="Address of the event log: `kafka://host:port[,host:port][/prefix]`; empty = sqlite in the data folder.",
+        description="Address of the event log: `kafka://host:port[,host:port][/prefix]`; "
+        "empty = sqlite in the data folder.",
     )
     log_sync: Literal["normal", "full"] = Field(
         "normal",
