@@ -1,5 +1,6 @@
 """The whole engine on a real Apache Kafka."""
 
+import os
 import time
 import uuid
 from pathlib import Path
@@ -13,6 +14,7 @@ from eventlog.kafka_client import KafkaOptions, apply_topics
 from rejoinder.cli import app
 from rejoinder.settings import Settings
 from schemas.errors import LogUnavailable, OffsetGone
+from tests.kafka.broker import Broker, why_no_java
 from tests.support import Follower, open_session, running, say, wait_for
 
 pytestmark = pytest.mark.kafka
@@ -48,6 +50,35 @@ def test_a_meeting_on_kafka_is_answered_once_and_goes_on_after_a_restart(kafka_u
     assert second.events[-1][1]["answer_id"] != first.events[-1][1]["answer_id"]
     ids = [event["event_id"] for _, event in whole.recorded() if event["type"] == "answer"]
     assert len(ids) == len(set(ids)) == 2
+
+
+def test_while_the_broker_is_away_nothing_is_acknowledged_and_afterwards_nothing_is_lost(tmp_path: Path) -> None:
+    if missing := why_no_java():
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    broker = Broker(tmp_path / "broker").start()
+    try:
+        url = f"kafka://{broker.address}"
+        apply_topics(KafkaOptions(broker.address, partitions=2))
+        with running(on(url, tmp_path / "engine")) as client:
+            session = open_session(client)
+            say(client, session, ("c1", "ann", 0, 3, "We met before.")).raise_for_status()
+            broker.kill()
+            refused = say(client, session, ("c2", "ann", 4, 6, "How many planets are there?"))
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"]
+            broker.start()
+            wait_for(
+                lambda: say(client, session, ("c2", "ann", 4, 6, "How many planets are there?")).status_code == 202, 60
+            )
+            path = f"/api/sessions/{session}"
+            captions = client.get(f"{path}/captions").json()["captions"]
+            assert [one["caption_id"] for one in captions] == ["c1", "c2"]
+            rows = wait_for(
+                lambda: [r for r in client.get(f"{path}/answers").json()["answers"] if r["status"] == "complete"], 60
+            )
+            assert len(rows) == 1
+    finally:
+        broker.stop()
 
 
 def test_a_session_lies_in_one_partition_and_two_processes_read_the_same(kafka_url: str) -> None:
