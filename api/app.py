@@ -32,8 +32,8 @@ ABOUT = (
 )
 
 
-def create_app(parts: ApiParts, *, doors: Literal["all", "qa"] = "all") -> FastAPI:
-    """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health only."""
+def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all") -> FastAPI:
+    """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health, "health" health only."""
     door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics())
 
     @asynccontextmanager
@@ -53,7 +53,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa"] = "all") -> FastA
     )
     app.state.door = door
     install_errors(app)
-    routers = [answers.ask_router, health.router, *parts.routers]
+    routers = [health.router] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
     if doors == "all":
         routers = [sessions.router, captions.router, stream.router, answers.router, *routers]
     for router in routers:

@@ -12,6 +12,7 @@ from bytewax.operators import StatefulBatchLogic
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom, Call
 from flows.logic import Arrived
+from flows.marks import Mark
 from operators.answering import AnswerContext, AnswerDone, AnswerText
 from operators.memory import EMPTY_MEMORY, Memory, apply_update
 from operators.ports import SearchScope
@@ -60,7 +61,7 @@ class _Session:
 
 
 @dataclass(slots=True)
-class AnswersLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
+class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, bytes]]):
     """One shard of the answers flow.
 
     Nothing here waits: model and search run in the room's own thread. Unfinished questions are in the
@@ -94,10 +95,12 @@ class AnswersLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
         for question, context in waiting:
             self._begin(session, question, context)
 
-    def on_batch(self, values: list[Arrived]) -> tuple[Iterable[Record], bool]:
-        """Take questions, withdrawals, memory and meeting events in."""
+    def on_batch(self, values: list[Arrived | Mark]) -> tuple[Iterable[Record], bool]:
+        """Take questions, withdrawals, memory and meeting events in; time is of no matter here."""
         out: list[Record] = []
         for arrived in values:
+            if isinstance(arrived, Mark):
+                continue
             record = arrived.record
             session = self.sessions.setdefault(record.session_id, _Session())
             session.touched_s = arrived.at_s

@@ -27,5 +27,6 @@ class FlowClock:
 
     def now_s(self) -> float:
         """Give the time; it may stand still while there is a backlog, and never runs ahead of the wall clock."""
-        own = self._wall() - MARGIN_S if self._reading.caught_up else self._reading.last_at_s
+        read_s = self._reading.read_until_s()
+        own = self._wall() - MARGIN_S if read_s is None else read_s
         return min([own, *(clock.now_s() for clock in self._upstream)])

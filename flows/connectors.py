@@ -4,6 +4,7 @@ The stock Kafka connectors of Bytewax drop delivery failures and skip records in
 are ours and the same for every log (docs/decisions/001-shape.md).
 """
 
+import base64
 import heapq
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,18 +16,22 @@ import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from eventlog.base import EventLog, LogReader, LogRecord
+from eventlog.base import Appended, EventLog, LogReader, LogRecord, NewRecord
 from eventlog.records import new_record
-from schemas.base import Record
-from schemas.errors import KeyErased, OffsetGone
+from flows.marks import MARGIN_S, Mark, MarkSender, MarkWriter, UpstreamMarks
+from schemas.base import Record, derive_id
+from schemas.dead_letters import DeadLetter
+from schemas.errors import KeyErased, OffsetGone, RecordTooLarge
+from schemas.topics import MAX_RECORD_BYTES
 
-__all__ = ["LogSink", "LogSource", "ReadingState", "StopFlag", "append_unless_erased"]
+__all__ = ["LogSink", "LogSource", "Reading", "ReadingState", "StopFlag", "append_unless_erased"]
 
 logger = structlog.get_logger("flows")
 
 BATCH_RECORDS = 500  # past this a larger batch gains nothing (docs/decisions/001-shape.md)
 IDLE_AFTER_S = 1.0
 IDLE_POLL_MS = 8.0
+DEAD_VALUE_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -36,6 +41,19 @@ class StopFlag:
     raised: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source reads.
+
+    Attributes:
+        poll_ms: How often it looks for more while there is traffic.
+        upstream: The marks of the flows before, when time travels with the records; None within one process.
+    """
+
+    poll_ms: float = 2.0
+    upstream: UpstreamMarks | None = None
+
+
 @dataclass(slots=True)
 class ReadingState:
     """How far one source has come; written by the source, read by clocks and by health.
@@ -43,17 +61,21 @@ class ReadingState:
     Attributes:
         positions: Next offset to read, by topic and partition ("captions/0").
         last_at_s: Producer time of the newest record read, 0 before the first.
-        caught_up: Whether the last poll found nothing more to read.
         ends: Offset after the last record of each, as far as the log tells without asking.
+        unread: Partitions with more to read -> producer time of the last record read of them.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
     last_at_s: float = 0.0
-    caught_up: bool = False
     ends: dict[str, int] = field(default_factory=dict)
+    unread: dict[int, float] = field(default_factory=dict)
+
+    def read_until_s(self) -> float | None:
+        """Give the time up to which all was read while there is a backlog; None when there is none."""
+        return min(list(self.unread.values()), default=None)
 
 
-class LogSource(FixedPartitionedSource[LogRecord, dict[str, int]]):
+class LogSource(FixedPartitionedSource[LogRecord | Mark, dict[str, int]]):
     """Reads one or several topics of the log in the order in which they were produced.
 
     Topics that one flow reads together lie in the same partition for the same session, so they are read as
@@ -67,10 +89,10 @@ class LogSource(FixedPartitionedSource[LogRecord, dict[str, int]]):
         topics: Sequence[str],
         reading: ReadingState,
         stop: StopFlag,
-        poll_ms: float = 2.0,
+        options: Reading,
     ) -> None:
-        """Read `topics` for `flow`, looking for more every `poll_ms` while there is traffic."""
-        self._log, self._topics, self._reading, self._stop, self._poll_ms = log, tuple(topics), reading, stop, poll_ms
+        """Read `topics` for `flow`."""
+        self._log, self._topics, self._reading, self._stop, self._options = log, tuple(topics), reading, stop, options
         self._reader = log.reader(f"rejoinder.{flow}")
 
     def close(self) -> None:
@@ -83,14 +105,14 @@ class LogSource(FixedPartitionedSource[LogRecord, dict[str, int]]):
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: dict[str, int] | None
-    ) -> StatefulSourcePartition[LogRecord, dict[str, int]]:
+    ) -> StatefulSourcePartition[LogRecord | Mark, dict[str, int]]:
         """Open one partition at the position of the snapshot, or at the start."""
         del step_id
         start = resume_state or dict.fromkeys(self._topics, 0)
-        return _Partition((self._log, self._reader), int(for_part), start, self._reading, self._stop, self._poll_ms)
+        return _Partition((self._log, self._reader), int(for_part), start, self._reading, self._stop, self._options)
 
 
-class _Partition(StatefulSourcePartition[LogRecord, dict[str, int]]):
+class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
     def __init__(
         self,
         log: tuple[EventLog, LogReader],
@@ -98,21 +120,37 @@ class _Partition(StatefulSourcePartition[LogRecord, dict[str, int]]):
         start: dict[str, int],
         reading: ReadingState,
         stop: StopFlag,
-        poll_ms: float,
+        options: Reading,
     ) -> None:
         self._log, self._reader = log
         self._partition, self._next = partition, dict(start)
         self._last: dict[str, int] = {}
         self._reading, self._stop = reading, stop
-        self._busy, self._idle = timedelta(milliseconds=poll_ms), timedelta(milliseconds=max(poll_ms, IDLE_POLL_MS))
+        self._busy = timedelta(milliseconds=options.poll_ms)
+        self._idle = timedelta(milliseconds=max(options.poll_ms, IDLE_POLL_MS))
+        self._sender = None
+        if options.upstream is not None:
+            partitions = max(log[0].partitions(topic) for topic in start)
+            self._sender = MarkSender(partition, partitions, options.upstream)
+        self._last_at_s = 0.0
         self._last_found = time.monotonic()
         self._more = True
         for topic, position in self._next.items():
             reading.positions[f"{topic}/{partition}"] = position
+        reading.unread[partition] = 0.0
 
-    def next_batch(self) -> Iterable[LogRecord]:
+    def next_batch(self) -> Iterable[LogRecord | Mark]:
         if self._stop.raised:
             raise StopIteration
+        began_s = time.time()
+        batch = self._records()
+        if self._sender is None:
+            return batch
+        caught_up = self._partition not in self._reading.unread
+        until_s = began_s - MARGIN_S if caught_up else min(began_s - MARGIN_S, self._last_at_s)
+        return [*batch, *self._sender.marks((record.key for record in batch), until_s, self._next)]
+
+    def _records(self) -> list[LogRecord]:
         heads: list[list[LogRecord]] = []
         bounded: float | None = None
         for topic, position in self._next.items():
@@ -147,13 +185,15 @@ class _Partition(StatefulSourcePartition[LogRecord, dict[str, int]]):
         self._more = bool(batch)
         if batch:
             self._last_found = time.monotonic()
+            self._last_at_s = max(self._last_at_s, batch[-1].at_s)
             self._reading.last_at_s = max(self._reading.last_at_s, batch[-1].at_s)
             for topic, position in self._next.items():
                 self._reading.positions[f"{topic}/{self._partition}"] = position
         # A log that fetches in the background may know of records that are not at hand yet.
-        self._reading.caught_up = not batch and all(
-            self._last.get(topic, position + 1) <= position for topic, position in self._next.items()
-        )
+        if not batch and all(self._last.get(topic, at + 1) <= at for topic, at in self._next.items()):
+            self._reading.unread.pop(self._partition, None)
+        else:
+            self._reading.unread[self._partition] = self._last_at_s
 
     def next_awake(self) -> datetime | None:
         if self._more:
@@ -188,26 +228,35 @@ class LogSink(DynamicSink[Any]):
     kept of it.
     """
 
-    def __init__(self, log: EventLog, topic: str) -> None:
-        """Write to `topic` of `log`."""
-        self._log, self._topic = log, topic
+    def __init__(self, log: EventLog, topic: str, flow: str = "", *, tells: bool = False) -> None:
+        """Write to `topic` of `log`; with `tells`, let flows in other processes know how far `flow` has come."""
+        self._log, self._topic, self._flow, self._tells = log, topic, flow, tells
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[Any]:
         """Open the sink of one worker."""
-        del step_id, worker_index, worker_count
-        return _SinkPartition(self._log, self._topic)
+        del step_id, worker_count
+        writer = MarkWriter(self._log, self._flow, worker_index) if self._tells else None
+        return _SinkPartition(self._log, self._topic, writer)
 
 
-class _SinkPartition(StatelessSinkPartition[tuple[str, Record]]):
-    def __init__(self, log: EventLog, topic: str) -> None:
-        self._log, self._topic = log, topic
+class _SinkPartition(StatelessSinkPartition[tuple[str, Record | Mark]]):
+    def __init__(self, log: EventLog, topic: str, marks: MarkWriter | None) -> None:
+        self._log, self._topic, self._marks = log, topic, marks
 
-    def write_batch(self, items: list[tuple[str, Record]]) -> None:
-        append_unless_erased(self._log, self._topic, [record for _, record in items])
+    def write_batch(self, items: list[tuple[str, Record | Mark]]) -> None:
+        records = [item for _, item in items if not isinstance(item, Mark)]
+        stored = append_unless_erased(self._log, self._topic, records)
+        if self._marks is not None:
+            for one in stored:
+                self._marks.wrote(one.partition, one.offset)
+            self._marks.passed(item for _, item in items if isinstance(item, Mark))
 
 
-def append_unless_erased(log: EventLog, topic: str, records: Sequence[Record]) -> None:
-    """Append records and wait for the log; leave out those of sessions that were erased.
+def append_unless_erased(log: EventLog, topic: str, records: Sequence[Record]) -> list[Appended]:
+    """Append records and wait for the log; leave out those of sessions that were erased and those too large to store.
+
+    Returns:
+        Where the others lie.
 
     Raises:
         LogUnavailable: The log cannot store now; the flow stops and resumes from its snapshot.
@@ -215,11 +264,34 @@ def append_unless_erased(log: EventLog, topic: str, records: Sequence[Record]) -
     waiting = [new_record(topic, record) for record in records]
     while waiting:
         try:
-            log.append(waiting)
+            return log.append(waiting)
         except KeyErased:
             kept = [new for new in waiting if not log.erased(new.key)]
             if len(kept) == len(waiting):
                 raise
             waiting = kept
-        else:
-            return
+        except RecordTooLarge:
+            kept = [new for new in waiting if len(new.value) <= MAX_RECORD_BYTES]
+            if len(kept) == len(waiting):
+                raise
+            for new in waiting:
+                if len(new.value) > MAX_RECORD_BYTES:
+                    _bury_large(log, new)
+            waiting = kept
+    return []
+
+
+def _bury_large(log: EventLog, new: NewRecord) -> None:
+    """Say in `dead-letters` that a flow made a record no log takes; the flow goes on."""
+    logger.error("record_too_large", topic=new.topic, size=len(new.value))
+    letter = DeadLetter(
+        session_id=new.key,
+        event_id=derive_id(new.topic, new.event_id, "too large"),
+        created_at=datetime.now(UTC),
+        topic=new.topic,
+        offset=-1,
+        flow=new.topic,
+        reason=f"a record of {len(new.value)} bytes is larger than the log takes; it was never stored",
+        value_base64=base64.b64encode(new.value[:DEAD_VALUE_BYTES]).decode(),
+    )
+    append_unless_erased(log, "dead-letters", [letter])

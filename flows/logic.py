@@ -14,7 +14,8 @@ from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog, LogRecord
 from flows.clock import FlowClock
-from flows.connectors import append_unless_erased
+from flows.connectors import DEAD_VALUE_BYTES, append_unless_erased
+from flows.marks import Mark
 from operators.base import Operator
 from schemas.base import Record, derive_id
 from schemas.codec import decode
@@ -31,7 +32,6 @@ FORGET_CLOSED_S = 5.0
 """A closed session's state stays this long: what was said last is still on its way through the topics."""
 FORGET_IDLE_S = 24 * 3600.0
 MAX_TICKS = 16
-DEAD_VALUE_BYTES = 64 * 1024
 
 
 class Arrived(NamedTuple):
@@ -59,10 +59,13 @@ class Decoder:
         """Decode for `flow`."""
         self._log, self._flow = log, flow
 
-    def __call__(self, batch: list[LogRecord]) -> Iterable[tuple[str, Arrived]]:
-        """Decode a batch, keeping its order."""
-        good: list[tuple[str, Arrived]] = []
+    def __call__(self, batch: list[LogRecord | Mark]) -> Iterable[tuple[str, Arrived | Mark]]:
+        """Decode a batch, keeping its order; marks pass through to their shard."""
+        good: list[tuple[str, Arrived | Mark]] = []
         for lying in batch:
+            if isinstance(lying, Mark):
+                good.append((str(lying.shard), lying))
+                continue
             try:
                 record = decode(lying.topic, lying.value)
             except SchemaError as error:
@@ -102,7 +105,7 @@ class _Kept:
 
 
 @dataclass(slots=True)
-class OperatorLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
+class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, bytes]]):
     """One shard of an operator's sessions.
 
     Time inside the operator is the producer time of its records, so the same log gives the same outputs
@@ -111,15 +114,15 @@ class OperatorLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
 
     flow: str
     operator: Operator[Any, Any, Any]
-    clock: FlowClock
+    clock: FlowClock | None
     log: EventLog
     sessions: dict[str, _Kept] = field(default_factory=dict)
 
     @classmethod
     def builder(
-        cls, flow: str, operator: Operator[Any, Any, Any], clock: FlowClock, log: EventLog
+        cls, flow: str, operator: Operator[Any, Any, Any], clock: FlowClock | None, log: EventLog
     ) -> Callable[[dict[str, bytes] | None], "OperatorLogic"]:
-        """Give the function that Bytewax calls to make or restore a shard."""
+        """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time."""
 
         def build(snapshot: dict[str, bytes] | None) -> OperatorLogic:
             logic = cls(flow, operator, clock, log)
@@ -130,19 +133,24 @@ class OperatorLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
 
         return build
 
-    def on_batch(self, values: list[Arrived]) -> tuple[Iterable[Record], bool]:
+    def on_batch(self, values: list[Arrived | Mark]) -> tuple[Iterable[Record | Mark], bool]:
         """Step every record; a record the operator fails on is buried and its state stays as it was."""
-        out: list[Record] = []
+        out: list[Record | Mark] = []
         for arrived in values:
+            if isinstance(arrived, Mark):
+                for kept in self.sessions.values():
+                    self._tick(kept, arrived.at_s, out)
+                out.append(arrived)
+                continue
             session_id = arrived.record.session_id
-            kept = self.sessions.get(session_id)
-            if kept is None:
-                kept = self.sessions[session_id] = _Kept(self.operator.initial(), arrived.at_s)
-            self._tick(kept, arrived.at_s, out)
-            self._step(kept, arrived, out)
+            session = self.sessions.get(session_id)
+            if session is None:
+                session = self.sessions[session_id] = _Kept(self.operator.initial(), arrived.at_s)
+            self._tick(session, arrived.at_s, out)
+            self._step(session, arrived, out)
         return out, self.RETAIN
 
-    def _step(self, kept: _Kept, arrived: Arrived, out: list[Record]) -> None:
+    def _step(self, kept: _Kept, arrived: Arrived, out: list[Record | Mark]) -> None:
         try:
             state, made = self.operator.step(kept.state, arrived.record, arrived.at_s)
         except Exception as error:
@@ -153,7 +161,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
         self._keep(kept, state, arrived.at_s)
         out.extend(made)
 
-    def _tick(self, kept: _Kept, until_s: float, out: list[Record]) -> None:
+    def _tick(self, kept: _Kept, until_s: float, out: list[Record | Mark]) -> None:
         for _ in range(MAX_TICKS):
             if kept.due_s is None or kept.due_s > until_s:
                 return
@@ -172,12 +180,13 @@ class OperatorLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
         if kept.closed_s is None and self.operator.finished(state):
             kept.closed_s, kept.packed = time.time(), None
 
-    def on_notify(self) -> tuple[Iterable[Record], bool]:
+    def on_notify(self) -> tuple[Iterable[Record | Mark], bool]:
         """Fire the timers that are due and forget sessions that are over."""
-        out: list[Record] = []
-        now_s, wall_s = self.clock.now_s(), time.time()
+        out: list[Record | Mark] = []
+        now_s, wall_s = self.clock.now_s() if self.clock is not None else None, time.time()
         for session_id, kept in list(self.sessions.items()):
-            self._tick(kept, now_s, out)
+            if now_s is not None:
+                self._tick(kept, now_s, out)
             over = kept.closed_s is not None and wall_s - kept.closed_s >= FORGET_CLOSED_S
             if over or wall_s - kept.touched_s > FORGET_IDLE_S:
                 del self.sessions[session_id]
@@ -185,7 +194,9 @@ class OperatorLogic(StatefulBatchLogic[Arrived, Record, dict[str, bytes]]):
 
     def notify_at(self) -> datetime | None:
         """Give the earliest timer of the shard."""
-        times = [kept.due_s for kept in self.sessions.values() if kept.due_s is not None]
+        times: list[float] = []
+        if self.clock is not None:
+            times += [kept.due_s for kept in self.sessions.values() if kept.due_s is not None]
         times += [kept.closed_s + FORGET_CLOSED_S for kept in self.sessions.values() if kept.closed_s is not None]
         if not times:
             return None

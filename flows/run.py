@@ -115,8 +115,7 @@ class FlowRunner:
                 recovery_config=RecoveryConfig(str(where)),
             )
         finally:
-            for source in wiring.sources:
-                source.close()
+            wiring.close()
 
     def _set_snapshots_aside(self) -> None:
         """Leave snapshots that cannot be resumed and read the log anew; ids keep the topics free of repeats."""

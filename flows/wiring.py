@@ -11,8 +11,9 @@ from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic
 from flows.clock import FlowClock
-from flows.connectors import LogSink, LogSource, ReadingState, StopFlag
+from flows.connectors import LogSink, LogSource, Reading, ReadingState, StopFlag
 from flows.logic import Arrived, Decoder, OperatorLogic
+from flows.marks import Mark, UpstreamMarks
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
@@ -23,12 +24,13 @@ __all__ = ["FLOWS", "FlowSpec", "Operators", "Wiring"]
 
 @dataclass(frozen=True, slots=True)
 class FlowSpec:
-    """One flow: what it reads, what it writes, and the flows that write what it reads."""
+    """One flow: what it reads, what it writes, the flows that write what it reads, and whether it has timers."""
 
     name: str
     reads: tuple[str, ...]
     writes: str
     after: tuple[str, ...] = ()
+    timed: bool = True
 
 
 FLOWS: Mapping[str, FlowSpec] = {
@@ -37,7 +39,7 @@ FLOWS: Mapping[str, FlowSpec] = {
         FlowSpec("utterances", ("meeting", "captions"), "utterances"),
         FlowSpec("questions", ("meeting", "utterances"), "questions", after=("utterances",)),
         FlowSpec("memory", ("meeting", "utterances"), "memory", after=("utterances",)),
-        FlowSpec("answers", ("meeting", "memory", "questions"), "answers", after=("questions", "memory")),
+        FlowSpec("answers", ("meeting", "memory", "questions"), "answers", after=("questions", "memory"), timed=False),
     )
 }
 
@@ -61,17 +63,20 @@ class Wiring:
     """Builds one Dataflow of several flows over one log.
 
     In one process all flows share a worker: none of them blocks, and one idle loop costs a quarter of four.
+    With `marks` the flow may be one of several processes, and time travels with the records (`flows.marks`).
     """
 
     log: EventLog
     operators: Operators
-    room: AnsweringRoom
+    room: AnsweringRoom | None
     attempt: int
     poll_ms: float = 2.0
+    marks: bool = False
     stop: StopFlag = field(default_factory=StopFlag)
     readings: dict[str, ReadingState] = field(default_factory=dict)
     clocks: dict[str, FlowClock] = field(default_factory=dict)
     sources: list[LogSource] = field(default_factory=list)
+    upstreams: list[UpstreamMarks] = field(default_factory=list)
 
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
@@ -82,18 +87,35 @@ class Wiring:
 
     def _add(self, flow: Dataflow, spec: FlowSpec) -> None:
         reading = self.readings.setdefault(spec.name, ReadingState())
-        upstream = [self.clocks[name] for name in spec.after if name in self.clocks]
-        clock = self.clocks[spec.name] = FlowClock(reading, upstream)
-        source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, self.poll_ms)
+        clock = None
+        if not self.marks:
+            before = [self.clocks[name] for name in spec.after if name in self.clocks]
+            clock = self.clocks[spec.name] = FlowClock(reading, before)
+        options = Reading(self.poll_ms, self._upstream(spec) if self.marks and spec.timed else None)
+        source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, options)
         self.sources.append(source)
         lying = op.input(f"{spec.name}-in", flow, source)
-        arrived: Stream[tuple[str, Arrived]] = op.flat_map_batch(
+        arrived: Stream[tuple[str, Arrived | Mark]] = op.flat_map_batch(
             f"{spec.name}-decode", lying, Decoder(self.log, spec.name)
         )
         made = op.stateful_batch(f"{spec.name}-step", arrived, self._builder(spec.name, clock))
-        op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes))
+        tells = self.marks and any(spec.name in other.after for other in FLOWS.values() if other.timed)
+        op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes, spec.name, tells=tells))
 
-    def _builder(self, name: str, clock: FlowClock) -> Callable[[Any], Any]:
+    def _upstream(self, spec: FlowSpec) -> UpstreamMarks:
+        marks = UpstreamMarks(self.log, {name: FLOWS[name].writes for name in spec.after})
+        self.upstreams.append(marks)
+        return marks
+
+    def close(self) -> None:
+        """Close what the sources read with."""
+        for source in self.sources:
+            source.close()
+        for marks in self.upstreams:
+            marks.close()
+
+    def _builder(self, name: str, clock: FlowClock | None) -> Callable[[Any], Any]:
         if name == "answers":
+            assert self.room is not None  # noqa: S101 - whoever wires answers has a room for them
             return AnswersLogic.builder(self.room, self.log, self.attempt)
         return OperatorLogic.builder(name, self.operators.named(name), clock, self.log)

@@ -9,36 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rejoinder import __version__
+from rejoinder.cli_roles import roles_app
+from rejoinder.cli_shared import DataDir, fail, settings_of
 
 if TYPE_CHECKING:
     from rejoinder.settings import Settings
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+)
+keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke API keys.")
 app.add_typer(keys_app, name="keys")
 
-DataDir = Annotated[Path | None, typer.Option(help="Folder of the log, documents and keys.")]
-
-
-def _settings(**chosen: Any) -> "Settings":
-    from pydantic import ValidationError
-
-    from rejoinder.settings import Settings
-
-    try:
-        return Settings(**{name: value for name, value in chosen.items() if value is not None})
-    except ValidationError as error:
-        for one in error.errors():
-            place = ".".join(str(part) for part in one["loc"])
-            typer.echo(f"setting {place}: {one['msg']}", err=True)
-        raise typer.Exit(2) from None
-
-
-def _fail(reason: Exception | str) -> typer.Exit:
-    typer.echo(f"rejoinder: {reason}", err=True)
-    return typer.Exit(1)
+app.add_typer(roles_app)
 
 
 @app.callback(invoke_without_command=True)
@@ -74,10 +59,10 @@ def demo(
         try:
             recorded = load_meeting(meeting)
             folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rejoinder-demo-")))
-            settings = _settings(data_dir=folder, host="127.0.0.1", port=0, qa_port=0, llm=llm)
+            settings = settings_of(data_dir=folder, host="127.0.0.1", port=0, qa_port=0, llm=llm)
             engine = stack.enter_context(Engine(settings))
         except (EngineError, ValueError) as error:
-            raise _fail(error) from None
+            raise fail(error) from None
         served = stack.enter_context(serving(engine))
         typer.echo(f"Playing {recorded.title!r}: {recorded.length_s / 60:.1f} minutes at {speed:g}x speed.\n")
         screen = Screen({person["id"]: person.get("name", person["id"]) for person in recorded.participants})
@@ -85,7 +70,7 @@ def demo(
         screen.summary(played)
     answered = any(one["type"] == "answer" for one in played.answers.values())
     if not answered:
-        raise _fail("no question was answered")
+        raise fail("no question was answered")
     typer.echo("\nNext: `uv run rejoinder up` starts the engine for real use, with a page at http://127.0.0.1:8080/")
 
 
@@ -99,7 +84,7 @@ def up(
     log: Annotated[str | None, typer.Option(help="Address of the log: kafka://host:port[/prefix].")] = None,
 ) -> None:
     """Start the engine: APIs, page and flows in one process, until Ctrl-C."""
-    settings = _settings(host=host, port=port, qa_port=qa_port, data_dir=data_dir, llm=llm, log=log)
+    settings = settings_of(host=host, port=port, qa_port=qa_port, data_dir=data_dir, llm=llm, log=log)
     from rejoinder.telemetry import set_up_logging
 
     set_up_logging(settings.log_level, settings.log_format)
@@ -111,22 +96,22 @@ def up(
         typer.echo(f"Rejoinder {__version__}, data in {settings.data_dir}")
         typer.echo(f"  page and realtime API  http://{served.host}:{served.port}/")
         typer.echo(f"  Q&A and resume API     http://{served.host}:{served.qa_port}/api/docs")
-        typer.echo(f"  answers by             {engine.view.named['answers']}")
+        typer.echo(f"  answers by             {engine.view.models()['answers']}")
         typer.echo("Ctrl-C stops.")
         sys.stdout.flush()
 
     try:
         engine = Engine(settings)
     except EngineError as error:
-        raise _fail(error) from None
+        raise fail(error) from None
     if not settings.loopback and not any(key.revoked_at is None for key in engine.keys.everything()):
         engine.stop()
-        raise _fail("beyond loopback a key is required; make one with: rejoinder keys create NAME")
+        raise fail("beyond loopback a key is required; make one with: rejoinder keys create NAME")
     with engine:
         try:
-            serve(engine, ready)
+            serve(engine.doors(), ready)
         except PortTaken as error:
-            raise _fail(error) from None
+            raise fail(error) from None
     typer.echo("Stopped. Everything is kept; `rejoinder up` goes on where this stopped.")
 
 
@@ -135,7 +120,7 @@ def doctor(data_dir: DataDir = None) -> None:
     """Check what the engine needs; each line says what to do when something is missing."""
     from rejoinder.doctor import checks
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     worst = 0
     for check in checks(settings):
         typer.echo(f"{check.state:5} {check.name:14} {check.detail}")
@@ -155,7 +140,7 @@ def topics(
     from schemas.topics import TOPICS
 
     if action == "apply":
-        _apply_topics(_settings(log=log))
+        _apply_topics(settings_of(log=log))
     elif action == "show":
         for topic in TOPICS.values():
             kept = "until erased" if topic.retention_s is None else f"{topic.retention_s / 3600:g} h"
@@ -175,11 +160,11 @@ def _apply_topics(settings: "Settings") -> None:
 
         reports = apply_topics(options)
     except EngineError as error:
-        raise _fail(error) from None
+        raise fail(error) from None
     for report in reports:
         typer.echo(f"{report.state:6} {report.name:20} {report.detail}")
     if any(report.state == "wrong" for report in reports):
-        raise _fail("topics marked wrong are left as they are; change them with Kafka's own tools, or use a prefix")
+        raise fail("topics marked wrong are left as they are; change them with Kafka's own tools, or use a prefix")
     typer.echo(f"Next: rejoinder up --log {settings.log_url}")
 
 
@@ -197,7 +182,7 @@ def settings(
     elif env:
         typer.echo(env_example(), nl=False)
     else:
-        for name, value in _settings().model_dump().items():
+        for name, value in settings_of().model_dump().items():
             typer.echo(f"REJOINDER_{name.upper()}={value}")
 
 
@@ -206,9 +191,9 @@ def _store(data_dir: Path | None) -> Any:
     from schemas.errors import EngineError
 
     try:
-        return KeyStore(_settings(data_dir=data_dir).data_dir / "accounts.sqlite3", key_required=True)
+        return KeyStore(settings_of(data_dir=data_dir).data_dir / "accounts.sqlite3", key_required=True)
     except EngineError as error:
-        raise _fail(error) from None
+        raise fail(error) from None
 
 
 @keys_app.command("create")
@@ -243,5 +228,5 @@ def revoke_key(key_id: str, data_dir: DataDir = None) -> None:
     done = store.revoke(key_id)
     store.close()
     if not done:
-        raise _fail(f"no valid key {key_id!r}; see: rejoinder keys list")
+        raise fail(f"no valid key {key_id!r}; see: rejoinder keys list")
     typer.echo(f"Key {key_id} is revoked.")

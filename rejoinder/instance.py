@@ -1,4 +1,4 @@
-"""Keeps two engines from using one data folder."""
+"""Keeps two engines, or two processes of one role, from using one data folder."""
 
 import fcntl
 from pathlib import Path
@@ -12,8 +12,8 @@ __all__ = ["InstanceLock"]
 class InstanceLock:
     """Held while an engine runs; the operating system lets go of it however the process ends."""
 
-    def __init__(self, data_dir: Path) -> None:
-        """Take the lock.
+    def __init__(self, data_dir: Path, name: str = "engine") -> None:
+        """Take the lock of a role.
 
         Raises:
             LogUnavailable: Another engine holds it, or the folder cannot be written.
@@ -21,7 +21,7 @@ class InstanceLock:
         self._file: IO[str] | None = None
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            file = (data_dir / "engine.lock").open("a")
+            file = (data_dir / f"{name}.lock").open("a")
         except OSError as error:
             raise LogUnavailable(f"the data folder {data_dir} cannot be used: {error.strerror}") from error
         try:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -33,22 +33,17 @@ class _Server(uvicorn.Server):
 class Served:
     """Two running servers; `port` and `qa_port` are the ports they got."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Bind the ports.
+    def __init__(self, doors: Sequence[tuple[FastAPI, str, int]]) -> None:
+        """Bind the ports of apps, hosts and ports.
 
         Raises:
             PortTaken: One of them is in use.
         """
-        settings = engine.settings
         self._apps: list[FastAPI] = []
         self._servers: list[_Server] = []
         self._sockets: list[socket.socket] = []
-        whole, qa = engine.apps()
-        self.port = self._add(whole, settings.host, settings.port)
-        self.qa_port = self.port
-        if settings.qa_port != settings.port or settings.port == 0:
-            self.qa_port = self._add(qa, settings.host, settings.qa_port)
-        self.host = settings.host
+        ports = [self._add(*door) for door in doors]
+        self.host, self.port, self.qa_port = doors[0][1], ports[0], ports[-1]
 
     def _add(self, app: FastAPI, host: str, port: int) -> int:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -86,9 +81,13 @@ class Served:
             server.should_exit = True
 
 
-def serve(engine: Engine, ready: Callable[[Served], None]) -> None:
-    """Serve a started engine until SIGINT or SIGTERM; a second signal ends the process at once."""
-    served = Served(engine)
+def serve(
+    doors: Sequence[tuple[FastAPI, str, int]],
+    ready: Callable[[Served], None],
+    ended: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve until SIGINT or SIGTERM, or until `ended` says so; a second signal ends the process at once."""
+    served = Served(doors)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -102,7 +101,14 @@ def serve(engine: Engine, ready: Callable[[Served], None]) -> None:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, on_signal, number)
+        watching = asyncio.ensure_future(watch())
         await served.run(lambda: ready(served))
+        watching.cancel()
+
+    async def watch() -> None:
+        while not ended():
+            await asyncio.sleep(0.1)
+        served.stop()
 
     asyncio.run(main())
 
@@ -112,7 +118,7 @@ def serving(engine: Engine) -> Iterator[Served]:
     """Serve a started engine in a thread while the context lasts."""
     import threading
 
-    served = Served(engine)
+    served = Served(engine.doors())
     up = threading.Event()
     loop = asyncio.new_event_loop()
 

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: str = Field("", description="SASL mechanism, such as SCRAM-SHA-512.")
     kafka_username: str = Field("", description="SASL user.")
     kafka_password: SecretStr = Field(SecretStr(""), description="SASL password.")
+    vectors_url: str = Field(
+        "",
+        description="Address of a Chroma server for the vectors of documents, needed when API and flows run in "
+        "processes of their own; empty = in the data folder.",
+    )
     epoch_s: float = Field(0.5, gt=0, le=60, description="Seconds between snapshots of the flows.")
     poll_ms: float = Field(2.0, gt=0, le=1000, description="Milliseconds between two looks of a flow for new records.")
     llm: Literal["auto", "off", "local", "server"] = Field(

@@ -9,6 +9,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.errors import UnknownTopic
 from schemas.meeting import MeetingEvent
 from schemas.memory import MemoryUpdate
+from schemas.progress import ProgressRecord
 from schemas.questions import QuestionRecord
 from schemas.speech import Caption, SpeakerTurn, Utterance
 from schemas.usage import Usage
@@ -54,6 +55,7 @@ TOPICS: dict[str, Topic] = {
         Topic("memory", MemoryUpdate, "memory", None, "lines kept and notes changed"),
         Topic("answers", AnswerRecord, "answers", None, "answer deltas, answers, failures"),
         Topic("usage", Usage, "usage", None, "metered seconds and tokens"),
+        Topic("progress", ProgressRecord, "every flow", HOUR_S, "how far flows in processes of their own have come"),
         Topic("dead-letters", DeadLetter, "every flow", 30 * DAY_S, "records that could not be processed"),
     )
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from rejoinder import __version__
 from rejoinder.cli import app
@@ -42,6 +43,13 @@ def test_every_command_is_documented() -> None:
         assert f"rejoinder {name}" in text
         for inner in getattr(command, "commands", {}):
             assert f"rejoinder {name} {inner}" in text
+
+
+@pytest.mark.parametrize("name", sorted(get_command(app).commands))  # type: ignore[attr-defined]
+def test_every_command_explains_itself(name: str) -> None:
+    outcome = CliRunner().invoke(app, [name, "--help"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "Usage" in outcome.output
 
 
 def test_the_changelog_tells_of_this_version() -> None:

@@ -142,6 +142,11 @@ class Documents:
             row = self._connection.execute("SELECT value FROM settings WHERE name=?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
+    def version(self) -> int:
+        """Give a number that changes whenever another process changed the file."""
+        with self._lock:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:

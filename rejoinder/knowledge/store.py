@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
+import httpx
 import structlog
 
 from operators.extractive import stems_of
@@ -16,6 +18,7 @@ from operators.retrieval import fuse
 from rejoinder.knowledge.documents import Document, Documents, Piece, cut, now_text
 from schemas.answers import Passage
 from schemas.base import derive_id
+from schemas.errors import LogUnavailable
 
 __all__ = ["KnowledgeStore"]
 
@@ -23,6 +26,7 @@ logger = structlog.get_logger("knowledge")
 
 CANDIDATES = 30
 ADD_BATCH = 1_000
+SERVER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +44,29 @@ class KnowledgeStore:
     soon as `add` returns and never again once `delete` has.
     """
 
-    def __init__(self, folder: Path, embedder: TextEmbedder) -> None:
+    def __init__(self, folder: Path, embedder: TextEmbedder, *, server: str = "", follows: bool = False) -> None:
         """Open the store in a folder, making it when missing; vectors of other weights are made anew.
 
+        Args:
+            folder: Where the documents lie; processes that share them share this folder.
+            embedder: Computes the vectors.
+            server: Address of a Chroma server that holds the vectors; empty = they lie in the folder, for one process.
+            follows: Another process keeps the documents; here they are only searched.
+
         Raises:
-            LogUnavailable: The folder cannot be used.
+            LogUnavailable: The folder or the server cannot be used.
         """
+        self._server, self._version = server, -1
         self._folder, self._embedder = folder, embedder
         self._documents = Documents(folder / "documents.sqlite3")
         self._lock = threading.RLock()
         self._words: dict[str, _Words] = {}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="search")
         self._client: Any = None
+        self._sessions: list[Any] = []
         self._passages: Any = self._open_vectors()
-        if (
-            self._documents.setting("embedder") != embedder.name
-            or self._passages.count() != self._documents.piece_count()
-        ):
+        fresh = self._documents.setting("embedder") == embedder.name
+        if not follows and not (fresh and self._passages.count() == self._documents.piece_count()):
             self.rebuild()
 
     def _open_vectors(self) -> Any:
@@ -64,8 +74,21 @@ class KnowledgeStore:
         from chromadb.config import Settings
 
         settings = Settings(anonymized_telemetry=False, allow_reset=False)
-        self._client = chromadb.PersistentClient(str(self._folder / "vectors"), settings=settings)
-        return self._collection()
+        if not self._server:
+            self._client = chromadb.PersistentClient(str(self._folder / "vectors"), settings=settings)
+            return self._collection()
+        try:
+            at = urlsplit(self._server)
+            tls, port = at.scheme == "https", at.port or 8000
+            self._client = chromadb.HttpClient(at.hostname or "", port, ssl=tls, settings=settings)
+            # The client library sets no time limit and closes no connection; both are done on its sessions.
+            servers = (self._client._server, self._client._admin_client._server)  # noqa: SLF001
+            self._sessions = [server._session for server in servers]  # noqa: SLF001
+            for session in self._sessions:
+                session.timeout = SERVER_S
+            return self._collection()
+        except (ValueError, OSError) as error:
+            raise LogUnavailable(f"no Chroma server answers at {self._server}: {type(error).__name__}") from None
 
     def _collection(self) -> Any:
         return self._client.get_or_create_collection(
@@ -99,6 +122,7 @@ class KnowledgeStore:
 
         Raises:
             ValueError: The text is empty.
+            LogUnavailable: The vector server does not answer; nothing was stored.
         """
         if not text.strip():
             raise ValueError("the document holds no text")
@@ -107,9 +131,13 @@ class KnowledgeStore:
         pieces = cut(document)
         with self._lock:
             replaced = self._documents.put(document, len(pieces))
-            for old in (*replaced, document_id):
-                self._passages.delete(where={"document_id": old})
-            self._index(document, pieces)
+            try:
+                for old in (*replaced, document_id):
+                    self._passages.delete(where={"document_id": old})
+                self._index(document, pieces)
+            except httpx.HTTPError as error:
+                self._documents.remove(document_id)
+                raise LogUnavailable(f"the vector server does not answer: {type(error).__name__}") from None
             self._words.pop(owner_id, None)
         return document
 
@@ -151,6 +179,10 @@ class KnowledgeStore:
 
     def _words_of(self, owner_id: str) -> _Words:
         with self._lock:
+            version = self._documents.version()
+            if version != self._version:
+                self._version = version
+                self._words.clear()
             known = self._words.get(owner_id)
             if known is not None:
                 return known
@@ -198,7 +230,16 @@ class KnowledgeStore:
             where = {"$and": [where, chosen]}
         vector = self._embedder.embed([query])[0].tolist()
         with self._lock:
-            found = self._passages.query(query_embeddings=[vector], n_results=CANDIDATES, where=where, include=[])
+            try:
+                found = self._passages.query(query_embeddings=[vector], n_results=CANDIDATES, where=where, include=[])
+            except _collection_gone():
+                # The process that keeps the documents made all vectors anew.
+                self._passages = self._collection()
+                found = self._passages.query(query_embeddings=[vector], n_results=CANDIDATES, where=where, include=[])
+            except httpx.HTTPError as error:
+                # Words alone still find most of it; an answer now is worth more than the best passage later.
+                logger.warning("vector_server_silent", kind=type(error).__name__)
+                return []
         return list(found["ids"][0])
 
     def close(self) -> None:
@@ -206,7 +247,15 @@ class KnowledgeStore:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._documents.close()
         with self._lock:
+            for session in self._sessions:
+                session.close()
             self._passages, self._client = None, None
+
+
+def _collection_gone() -> type[Exception]:
+    from chromadb.errors import NotFoundError
+
+    return NotFoundError
 
 
 def _bm25(passages: Sequence[Passage]) -> Any:

@@ -20,7 +20,7 @@ settings = Settings(_env_file=None, data_dir=Path(sys.argv[1]), port=0, qa_port=
                     **json.loads(sys.argv[2]))
 engine = Engine(settings)
 engine.start()
-serve(engine, lambda served: print(served.port, flush=True))
+serve(engine.doors(), lambda served: print(served.port, flush=True))
 engine.stop()
 """
 

@@ -1,0 +1,80 @@
+"""The models and documents that answers are made from, as the settings choose them."""
+
+from typing import Any
+
+from models.embedder import load_embedder
+from models.llm import ChatOptions, ChatServer
+from operators.answering import Answering
+from operators.ports import LanguageModel, TextEmbedder
+from rejoinder.knowledge.store import KnowledgeStore
+from rejoinder.settings import Settings
+from schemas.errors import ModelMissing
+
+__all__ = ["Models"]
+
+LOCAL_PROMPT_CHARS = 3_000  # a small model on a CPU reads about 300 tokens a second
+LOCAL_PASSAGES = 3
+
+
+class Models:
+    """Documents with their search, and the model that writes answers."""
+
+    def __init__(self, settings: Settings, *, follows: bool = False, writes: bool = True) -> None:
+        """Load what the settings choose.
+
+        Args:
+            settings: The settings.
+            follows: Another process keeps the documents; here they are only read.
+            writes: A language model is needed.
+
+        Raises:
+            ModelMissing: A chosen model is not installed; the message names the command that adds it.
+            LogUnavailable: The folder of the documents, or the vector server, cannot be used.
+        """
+        self._settings = settings
+        self._local: Any = None
+        self.embedder: TextEmbedder = load_embedder(settings.embedder, settings.embedder_path)
+        folder = settings.data_dir / "knowledge"
+        self.knowledge = KnowledgeStore(folder, self.embedder, server=settings.vectors_url, follows=follows)
+        model = self._language_model() if writes else None
+        small = self._local is not None
+        chars = settings.llm_prompt_chars
+        self.answering = Answering(
+            self.knowledge,
+            model,
+            passages=LOCAL_PASSAGES if small else 6,
+            prompt_chars=min(chars, LOCAL_PROMPT_CHARS) if small else chars,
+        )
+        self.answers = model.name if model else "extractive"
+
+    def _language_model(self) -> LanguageModel | None:
+        settings = self._settings
+        chosen = settings.llm_chosen
+        if chosen == "off":
+            return None
+        base_url, name = settings.llm_base_url, settings.llm_model
+        if chosen == "local":
+            from models.local_llm import LocalServer
+
+            self._local = LocalServer()
+            base_url, name = self._local.base_url, self._local.model
+        if not base_url or not name:
+            raise ModelMissing("set REJOINDER_LLM_BASE_URL and REJOINDER_LLM_MODEL, or REJOINDER_LLM=off")
+        return ChatServer(
+            ChatOptions(
+                base_url=base_url,
+                model=name,
+                api_key=settings.llm_api_key.get_secret_value() or "none",
+                temperature=settings.llm_temperature,
+                max_tokens=settings.llm_max_tokens if chosen == "server" else min(settings.llm_max_tokens, 160),
+                first_piece_s=settings.llm_first_piece_s if chosen == "server" else settings.llm_deadline_s,
+                piece_s=settings.llm_piece_s,
+                deadline_s=settings.llm_deadline_s,
+            )
+        )
+
+    def close(self) -> None:
+        """Close the documents and end a model server of our own."""
+        self.knowledge.close()
+        if self._local is not None:
+            self._local.stop()

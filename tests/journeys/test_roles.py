@@ -1,0 +1,201 @@
+"""API and flows in processes of their own, on a real Kafka and a real Chroma server."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from rejoinder.cli import app
+from rejoinder.engine import Engine
+from rejoinder.serving import serving
+from rejoinder.settings import Settings
+from rejoinder.supervisor import free_addresses
+from tests.support import open_session, say, wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+ALL = ("utterances", "questions", "memory", "answers")
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a Chroma server."""
+    port = free_addresses(1)[0].rpartition(":")[2]
+    where = tmp_path_factory.mktemp("vectors")
+    chroma = Path(sys.executable).parent / "chroma"
+    with (where / "out").open("w") as out:
+        child = subprocess.Popen(
+            [chroma, "run", "--path", where, "--host", "127.0.0.1", "--port", port], stdout=out, stderr=out
+        )
+    try:
+        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/api/v2/heartbeat"), 60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def flows(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``rejoinder flow ...`` beside the test."""
+    given = {
+        "REJOINDER_DATA_DIR": str(settings.data_dir),
+        "REJOINDER_LOG": settings.log,
+        "REJOINDER_VECTORS_URL": settings.vectors_url,
+        "REJOINDER_EPOCH_S": "0.2",
+        "REJOINDER_LOG_LEVEL": "warning",
+    }
+    with (settings.data_dir / f"{arguments[0]}.out").open("a") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "rejoinder", "flow", *arguments], env={**os.environ, **given}, stdout=out, stderr=out
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait(30)
+
+
+def members(supervisor: int) -> list[int]:
+    """Give the process ids of a supervisor's members."""
+    return [int(pid) for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()]
+
+
+@contextmanager
+def api(settings: Settings) -> Iterator[httpx.Client]:
+    with (
+        Engine(settings, flows=False) as engine,
+        serving(engine) as served,
+        httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=20, trust_env=False) as client,
+    ):
+        yield client
+
+
+def ready(client: httpx.Client) -> bool:
+    return bool(client.get("/api/health").status_code == 200)
+
+
+def complete(client: httpx.Client, session: str) -> int:
+    rows = client.get(f"/api/sessions/{session}/answers").json()["answers"]
+    return sum(row["status"] == "complete" for row in rows)
+
+
+def settings_of(kafka_url: str, vectors: str, folder: Path) -> Settings:
+    folder.mkdir(exist_ok=True)
+    return Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, epoch_s=0.2, log=kafka_url, vectors_url=vectors)
+
+
+def test_each_flow_in_a_process_of_its_own_answers_from_what_the_api_was_given(
+    kafka_url: str, vectors: str, tmp_path: Path
+) -> None:
+    settings = settings_of(kafka_url, vectors, tmp_path / "data")
+    with (
+        api(settings) as client,
+        flows(settings, "utterances"),
+        flows(settings, "questions", "memory"),
+        flows(settings, "answers"),
+    ):
+        body = {"title": "Ports", "text": "The harbour of Vigo was built in 1881. Ships dock at pier nine."}
+        assert client.post("/api/knowledge", json=body).is_success
+        wait_for(lambda: ready(client), 60)
+        session = open_session(client)
+        say(client, session, ("c1", "ann", 0, 3, "When was the harbour of Vigo built?")).raise_for_status()
+        wait_for(lambda: complete(client, session) == 1, 30)
+        row = client.get(f"/api/sessions/{session}/answers").json()["answers"][0]
+        assert "1881" in row["text"]
+        # Words without a question are kept in memory once their speaker has been quiet: a timer in another process.
+        say(client, session, ("c2", "ann", 10, 12, "We will meet on Friday.")).raise_for_status()
+        wait_for(lambda: len(client.get(f"/api/sessions/{session}/memory").json()["said"]) == 2, 30)
+
+
+def test_a_cluster_outlives_a_killed_member_and_goes_on_with_three_processes_instead_of_two(
+    kafka_url: str, vectors: str, tmp_path: Path
+) -> None:
+    settings = settings_of(kafka_url, vectors, tmp_path / "data")
+    with api(settings) as client:
+        sessions = [open_session(client) for _ in range(6)]
+
+        def ask(number: int) -> None:
+            for session in sessions:
+                caption = (f"c{number}", "ann", number * 20.0, number * 20.0 + 3, f"How many planets are in {number}?")
+                say(client, session, caption).raise_for_status()
+
+        def all_answered(count: int) -> bool:
+            return all(complete(client, session) == count for session in sessions)
+
+        with flows(settings, *ALL, "--processes", "2") as supervisor:
+            wait_for(lambda: ready(client), 60)
+            ask(1)
+            wait_for(lambda: all_answered(1), 60)
+            before = members(supervisor.pid)
+            assert len(before) == 2
+            ask(2)
+            os.kill(before[1], signal.SIGKILL)
+            wait_for(lambda: all_answered(2), 90)
+            wait_for(lambda: len(set(members(supervisor.pid)) - set(before)) == 2, 30)
+            ask(3)
+        # The last questions may lie unread; three processes take them up from the snapshots of two.
+        with flows(settings, *ALL, "--processes", "3") as supervisor:
+            wait_for(lambda: len(members(supervisor.pid)) == 3, 30)
+            wait_for(lambda: all_answered(3), 90)
+            ask(4)
+            wait_for(lambda: all_answered(4), 60)
+        for session in sessions:
+            rows = client.get(f"/api/sessions/{session}/answers").json()["answers"]
+            assert [row["question"] for row in rows] == [f"How many planets are in {n}?" for n in (1, 2, 3, 4)]
+
+
+def test_what_cannot_work_in_several_processes_is_refused(tmp_path: Path, kafka_address: str) -> None:
+    cli = CliRunner()
+    cases = [
+        (["flow", "utterances", "--process-id", "0"], "needs a log that processes share"),
+        (["flow", "utterances", "--process-id", "0", "--log", f"kafka://{kafka_address}"], "REJOINDER_VECTORS_URL"),
+        (["flow", "nonsense", "--process-id", "0"], "no flow nonsense; there are utterances"),
+        (["flow", "utterances", "--process-id", "3", "--addresses", "a:1;b:2"], "member 3 has no address among 2"),
+        (["api"], "needs a log that processes share"),
+    ]
+    for arguments, reason in cases:
+        outcome = cli.invoke(app, [*arguments, "--data-dir", str(tmp_path)])
+        assert outcome.exit_code == 1
+        assert reason in outcome.output
+
+
+def test_documents_are_found_by_words_while_the_vector_server_is_away(vectors: str, tmp_path: Path) -> None:
+    from models.embedder import load_embedder
+    from operators.ports import SearchScope
+    from rejoinder.knowledge.store import KnowledgeStore
+    from schemas.errors import LogUnavailable
+
+    embedder = load_embedder("onnx", None)
+    keeper = KnowledgeStore(tmp_path, embedder, server=vectors)
+    reader = KnowledgeStore(tmp_path, embedder, server=vectors, follows=True)
+    try:
+        keeper.add("me", "general", "Harbours", "The harbour of Vigo was built in 1881.")
+        assert reader.search_now("harbour Vigo", SearchScope("me"), 3)
+        keeper.rebuild()
+        assert reader.search_now("harbour Vigo", SearchScope("me"), 3), "the vectors were made anew by another process"
+        for store in (keeper, reader):
+            store._passages._client._api_url = "http://127.0.0.1:9/api/v2"
+        assert reader.search_now("harbour Vigo", SearchScope("me"), 3)
+        with pytest.raises(LogUnavailable):
+            keeper.add("me", "general", "Ships", "Ships dock at pier nine.")
+        assert [one.title for one in keeper.documents("me")] == ["Harbours"]
+    finally:
+        keeper.close()
+        reader.close()
+    with pytest.raises(LogUnavailable, match="no Chroma server answers"):
+        KnowledgeStore(tmp_path, embedder, server="http://127.0.0.1:9")
