@@ -24,7 +24,7 @@ from schemas.meeting import MeetingOpened
 from schemas.memory import Note, Said
 from schemas.questions import Question, QuestionWithdrawn
 
-__all__ = ["ask_router", "router"]
+__all__ = ["AnswerBoard", "AnswerShown", "ask_router", "router"]
 
 router = APIRouter(prefix="/api", tags=["answers"], responses=PROBLEMS)
 ask_router = APIRouter(prefix="/api", tags=["ask"], responses=PROBLEMS)
@@ -52,6 +52,8 @@ class AnswerShown(BaseModel):
     reason: str = ""
     first_delta_ms: float | None = None
     total_ms: float | None = None
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
 
 
 class AnswerList(BaseModel):
@@ -68,7 +70,7 @@ class MemoryShown(BaseModel):
     notes: list[Note]
 
 
-class _Board:
+class AnswerBoard:
     """Questions and answers joined, fed record by record."""
 
     def __init__(self) -> None:
@@ -76,6 +78,7 @@ class _Board:
         self._tries: dict[str, int] = {}
 
     def take(self, record: Any) -> None:
+        """Take a record of the topics `questions` and `answers`."""
         match record.type:
             case "question":
                 self._question(record)
@@ -115,6 +118,7 @@ class _Board:
             row.status, row.text, row.citations = "complete", record.text, list(record.citations)
             row.mode, row.model = record.mode, record.model
             row.first_delta_ms, row.total_ms = record.first_delta_ms, record.total_ms
+            row.prompt_tokens, row.answer_tokens = record.prompt_tokens, record.answer_tokens
         else:
             row.status = "withdrawn" if record.reason == "cancelled" else "failed"
             row.reason = record.reason
@@ -125,7 +129,7 @@ async def get_answers(request: Request, session_id: SessionPath, caller: Current
     """Read all questions so far, each with its answer and citations."""
     door = door_of(request)
     door.session(session_id, caller)
-    board = _Board()
+    board = AnswerBoard()
     cursor = await asyncio.to_thread(_feed, door, session_id, ["questions", "answers"], board.take)
     return AnswerList(answers=list(board.rows.values()), cursor=cursor)
 
@@ -168,7 +172,7 @@ async def cancel_question(
     """Stop answering a question; what the model would still have written is not paid for."""
     door = door_of(request)
     door.session(session_id, caller)
-    board = _Board()
+    board = AnswerBoard()
     await asyncio.to_thread(_feed, door, session_id, ["questions"], board.take)
     if question_id not in board.rows:
         raise Problem(404, "No such question")
@@ -222,7 +226,7 @@ async def ask(
     records = _answer_records(door, question, before)
     if "text/event-stream" in request.headers.get("accept", ""):
         return EventSourceResponse(_as_events(records), headers=HEADERS)
-    board = _Board()
+    board = AnswerBoard()
     board.take(question)
     async for record in records:
         board.take(record)

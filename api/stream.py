@@ -65,6 +65,10 @@ async def stream(
     from_: Annotated[
         str, Query(alias="from", max_length=100, description="A cursor, `start`, `now`, or a time ago such as `-5m`.")
     ] = "start",
+    speed: Annotated[
+        float | None,
+        Query(gt=0, le=100, description="Replay at so many times the pace of the meeting; without it, all at once."),
+    ] = None,
 ) -> Response:
     """Follow a session: everything after a position, then everything new, in the one order all clients see.
 
@@ -83,7 +87,7 @@ async def stream(
         return Response(status_code=204)
     if door.streams >= door.parts.limits.streams:
         raise Problem(503, "Too many streams are open", headers={"Retry-After": "5"})
-    return _Counted(door, _Follower(door, session_id, cursor).events())
+    return _Counted(door, _Follower(door, session_id, cursor, speed).events())
 
 
 class _Counted(EventSourceResponse):
@@ -135,8 +139,9 @@ def _position(door: Door, session_id: str, text: str) -> str:
 class _Follower:
     """Reads one session for one client; the log is its queue, so a slow client costs nobody memory."""
 
-    def __init__(self, door: Door, session_id: str, cursor: str) -> None:
-        self._door, self._session_id, self._cursor = door, session_id, cursor
+    def __init__(self, door: Door, session_id: str, cursor: str, speed: float | None = None) -> None:
+        self._door, self._session_id, self._cursor, self._speed = door, session_id, cursor, speed
+        self._began: tuple[float, float] | None = None
         self._seen = _Seen()
         self._lag: float = 0.0
         self._lag_at = 0.0
@@ -162,9 +167,12 @@ class _Follower:
                 if self._door.parts.log.erased(self._session_id):
                     yield _plain("end", reason="the session was deleted", cursor=self._cursor)
                     return
-                for event in self._shown(batch):
-                    quiet_since = time.monotonic()
-                    yield event
+                for piece in [batch] if self._speed is None else [[record] for record in batch]:
+                    if self._speed is not None and not await self._due(piece[0].at_s, self._speed):
+                        break
+                    for event in self._shown(piece):
+                        quiet_since = time.monotonic()
+                        yield event
                 if batch:
                     continue
                 if self._seen.over and not self._seen.waiting and time.monotonic() - quiet_since >= SETTLE_S:
@@ -173,6 +181,16 @@ class _Follower:
                 if (lag := self._lag_event()) is not None:
                     yield lag
                 await _wait(woken, SETTLE_S / 3 if self._seen.over else LAG_EVERY_S)
+
+    async def _due(self, at_s: float, speed: float) -> bool:
+        """Wait until a record's moment has come in a replay; gives whether to go on."""
+        if self._began is None:
+            self._began = time.monotonic(), at_s
+        while (left := self._began[0] + (at_s - self._began[1]) / speed - time.monotonic()) > 0:
+            if self._door.stopping.is_set():
+                return False
+            await asyncio.sleep(min(left, 0.25))
+        return True
 
     def _read(self) -> list[LogRecord]:
         limit = self._door.parts.limits.stream_batch

@@ -25,11 +25,15 @@ logger = structlog.get_logger("flows")
 class Call:
     """One running answer; `pieces` is filled by the room and emptied by the flow.
 
-    The last thing in `pieces` is an `AnswerDone`, or the error that ended the call.
+    The last thing in `pieces` is an `AnswerDone`, or the error that ended the call. Times are of the monotonic clock:
+    when it was asked for, when its turn came, when its first piece came, and when it ended.
     """
 
     pieces: deque[AnswerText | AnswerDone | EngineError] = field(default_factory=deque)
     started_s: float = field(default_factory=time.monotonic)
+    begun_s: float = 0.0
+    first_s: float | None = None
+    ended_s: float = 0.0
     future: "Future[None] | None" = None
 
     def cancel(self) -> None:
@@ -74,9 +78,13 @@ class AnsweringRoom:
         if self._places is None:
             self._places = asyncio.Semaphore(self._at_once)
         async with self._places:
+            call.begun_s = time.monotonic()
             stream: AsyncIterator[Any] = self._answering.answer(question, context)
             async with aclosing(stream) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
+                    call.ended_s = time.monotonic()
+                    if call.first_s is None:
+                        call.first_s = call.ended_s
                     call.pieces.append(piece)
 
     def close(self, timeout_s: float = 2.0) -> None:

@@ -16,14 +16,14 @@ from flows.marks import Mark
 from operators.answering import AnswerContext, AnswerDone, AnswerText
 from operators.memory import EMPTY_MEMORY, Memory, apply_update
 from operators.ports import SearchScope
-from schemas.answers import Answer, AnswerDelta, AnswerFailed, answer_id_of
+from schemas.answers import Answer, AnswerDelta, AnswerFailed, Cause, answer_id_of
 from schemas.base import Record, derive_id
 from schemas.errors import EngineError, ModelError, ModelTimeout
 from schemas.meeting import MeetingClosed, MeetingOpened
 from schemas.memory import MemoryUpdate
 from schemas.questions import Question, QuestionWithdrawn
 
-__all__ = ["AnswersLogic", "closing_id"]
+__all__ = ["AnswersLogic", "AnswersOptions", "closing_id"]
 
 logger = structlog.get_logger("flows")
 
@@ -47,7 +47,6 @@ class _Running:
     context: AnswerContext
     call: Call
     next_index: int = 0
-    first_ms: float | None = None
 
 
 @dataclass(slots=True)
@@ -56,8 +55,22 @@ class _Session:
     memory: Memory = EMPTY_MEMORY
     running: dict[str, _Running] = field(default_factory=dict)
     withdrawn: frozenset[str] = frozenset()
+    offsets: dict[str, int] = field(default_factory=dict)
     touched_s: float = 0.0
     closed_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersOptions:
+    """How questions are answered.
+
+    Attributes:
+        since_s: Questions made before this (seconds since 1970) are taken in but not answered.
+        finishing: The topics end: wait for the last answers there, and count an answer's time from its turn.
+    """
+
+    since_s: float = 0.0
+    finishing: bool = False
 
 
 @dataclass(slots=True)
@@ -72,16 +85,17 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
     room: AnsweringRoom
     log: EventLog
     attempt: int
+    options: AnswersOptions = field(default_factory=AnswersOptions)
     sessions: dict[str, _Session] = field(default_factory=dict)
 
     @classmethod
     def builder(
-        cls, room: AnsweringRoom, log: EventLog, attempt: int
+        cls, room: AnsweringRoom, log: EventLog, attempt: int, options: AnswersOptions | None = None
     ) -> Callable[[dict[str, bytes] | None], "AnswersLogic"]:
         """Give the function that Bytewax calls to make or restore a shard."""
 
         def build(snapshot: dict[str, bytes] | None) -> AnswersLogic:
-            logic = cls(room, log, attempt)
+            logic = cls(room, log, attempt, options or AnswersOptions())
             for session_id, packed in (snapshot or {}).items():
                 logic._restore(session_id, packed)
             return logic
@@ -89,8 +103,8 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
         return build
 
     def _restore(self, session_id: str, packed: bytes) -> None:
-        opened, memory, waiting, withdrawn, touched_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own
-        session = _Session(opened, memory, {}, withdrawn, touched_s, closed_s)
+        opened, memory, waiting, withdrawn, offsets, touched_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own
+        session = _Session(opened, memory, {}, withdrawn, offsets, touched_s, closed_s)
         self.sessions[session_id] = session
         for question, context in waiting:
             self._begin(session, question, context)
@@ -106,7 +120,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
             session.touched_s = arrived.at_s
             match record:
                 case Question():
-                    self._ask(session, record, out)
+                    self._ask(session, arrived, out)
                 case QuestionWithdrawn():
                     session.withdrawn |= {record.question_id}
                     self._stop(session, record.question_id, "cancelled", out)
@@ -118,12 +132,14 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
                     self._close(session, record, out)
                 case _:
                     pass
+            session.offsets[arrived.topic] = arrived.offset
         self._drain(out)
         return out, self.RETAIN
 
-    def _ask(self, session: _Session, question: Question, out: list[Record]) -> None:
+    def _ask(self, session: _Session, arrived: Arrived, out: list[Record]) -> None:
+        question: Question = arrived.record
         running = session.running.get(question.question_id)
-        if question.question_id in session.withdrawn:
+        if question.question_id in session.withdrawn or arrived.at_s < self.options.since_s:
             return
         if running is not None:
             if running.question.revision >= question.revision:
@@ -138,6 +154,10 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
             language=opened.language if opened else "en",
             said=tuple(session.memory.said),
             notes=tuple(session.memory.notes),
+            causes=(
+                Cause(topic="questions", offset=arrived.offset),
+                *(Cause(topic=name, offset=at) for name, at in sorted(session.offsets.items()) if name != "questions"),
+            ),
         )
         self._begin(session, question, context)
 
@@ -167,6 +187,14 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
                 del self.sessions[session_id]
         return out, self.RETAIN
 
+    def on_eof(self) -> tuple[Iterable[Record], bool]:
+        """Where the topics end for good, wait for the answers that are being written."""
+        out: list[Record] = []
+        while self.options.finishing and any(session.running for session in self.sessions.values()):
+            self._drain(out)
+            time.sleep(DRAIN_MS / 1000)
+        return out, self.RETAIN
+
     def _drain(self, out: list[Record]) -> None:
         for session in self.sessions.values():
             for question_id, running in list(session.running.items()):
@@ -184,8 +212,6 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
             else:
                 end = piece
         if text:
-            if running.first_ms is None:
-                running.first_ms = (time.monotonic() - running.call.started_s) * 1000
             out.append(self._delta(running, text))
         if isinstance(end, AnswerDone):
             out.append(self._answer(running, end))
@@ -211,7 +237,8 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
         return AnswerDelta.model_validate({**self._shared(running), "event_id": event_id, "index": index, "text": text})
 
     def _answer(self, running: _Running, done: AnswerDone) -> Answer:
-        total_ms = (time.monotonic() - running.call.started_s) * 1000
+        call = running.call
+        began_s = call.begun_s if self.options.finishing else call.started_s
         return Answer.model_validate(
             {
                 **self._shared(running),
@@ -221,10 +248,11 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
                 "mode": done.mode,
                 "model": done.model,
                 "finish": done.finish,
-                "first_delta_ms": running.first_ms,
-                "total_ms": total_ms,
+                "first_delta_ms": (call.first_s - began_s) * 1000 if call.first_s is not None else None,
+                "total_ms": (call.ended_s - began_s) * 1000,
                 "prompt_tokens": done.prompt_tokens,
                 "answer_tokens": done.answer_tokens,
+                "receipt": done.receipt,
             }
         )
 
@@ -241,7 +269,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
     def notify_at(self) -> datetime | None:
         """Say when to look for pieces again: soon while a first piece is awaited."""
         waits = [
-            FIRST_DRAIN_MS if running.first_ms is None else DRAIN_MS
+            FIRST_DRAIN_MS if running.call.first_s is None else DRAIN_MS
             for session in self.sessions.values()
             for running in session.running.values()
         ]
@@ -260,6 +288,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
                     session.memory,
                     tuple((running.question, running.context) for running in session.running.values()),
                     session.withdrawn,
+                    session.offsets,
                     session.touched_s,
                     session.closed_s,
                 ),

@@ -48,10 +48,12 @@ class Reading:
     Attributes:
         poll_ms: How often it looks for more while there is traffic.
         upstream: The marks of the flows before, when time travels with the records; None within one process.
+        finishing: End where the topics end now, instead of waiting for more.
     """
 
     poll_ms: float = 2.0
     upstream: UpstreamMarks | None = None
+    finishing: bool = False
 
 
 @dataclass(slots=True)
@@ -133,6 +135,7 @@ class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
             partitions = max(log[0].partitions(topic) for topic in start)
             self._sender = MarkSender(partition, partitions, options.upstream)
         self._last_at_s = 0.0
+        self._finishing = options.finishing
         self._last_found = time.monotonic()
         self._more = True
         for topic, position in self._next.items():
@@ -144,6 +147,8 @@ class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
             raise StopIteration
         began_s = time.time()
         batch = self._records()
+        if self._finishing and not batch and self._partition not in self._reading.unread:
+            raise StopIteration
         if self._sender is None:
             return batch
         caught_up = self._partition not in self._reading.unread

@@ -116,16 +116,23 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     operator: Operator[Any, Any, Any]
     clock: FlowClock | None
     log: EventLog
+    finishing: bool = False
     sessions: dict[str, _Kept] = field(default_factory=dict)
 
     @classmethod
     def builder(
-        cls, flow: str, operator: Operator[Any, Any, Any], clock: FlowClock | None, log: EventLog
+        cls,
+        flow: str,
+        operator: Operator[Any, Any, Any],
+        clock: FlowClock | None,
+        log: EventLog,
+        *,
+        finishing: bool = False,
     ) -> Callable[[dict[str, bytes] | None], "OperatorLogic"]:
         """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time."""
 
         def build(snapshot: dict[str, bytes] | None) -> OperatorLogic:
-            logic = cls(flow, operator, clock, log)
+            logic = cls(flow, operator, clock, log, finishing)
             for session_id, packed in (snapshot or {}).items():
                 state, touched_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own snapshot
                 logic.sessions[session_id] = _Kept(state, touched_s, operator.due_s(state), closed_s, packed)
@@ -179,6 +186,14 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         kept.touched_s = at_s
         if kept.closed_s is None and self.operator.finished(state):
             kept.closed_s, kept.packed = time.time(), None
+
+    def on_eof(self) -> tuple[Iterable[Record | Mark], bool]:
+        """Where the topics end for good, fire the timers that are still pending."""
+        out: list[Record | Mark] = []
+        if self.finishing:
+            for kept in self.sessions.values():
+                self._tick(kept, float("inf"), out)
+        return out, self.RETAIN
 
     def on_notify(self) -> tuple[Iterable[Record | Mark], bool]:
         """Fire the timers that are due and forget sessions that are over."""

@@ -15,6 +15,7 @@ from bytewax.testing import run_main
 
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
+from flows.answers import AnswersOptions
 from flows.connectors import ReadingState
 from flows.wiring import FLOWS, Operators, Wiring
 from operators.answering import Answering
@@ -25,7 +26,7 @@ __all__ = ["FlowOptions", "FlowRunner"]
 
 logger = structlog.get_logger("flows")
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
 RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 QUICK_FAILURES_BEFORE_FRESH = 3
@@ -40,6 +41,9 @@ class FlowOptions:
         epoch_s: Seconds between snapshots: how much is read again after a fault.
         poll_ms: How often a source looks for more while there is traffic.
         answers_at_once: Model calls that run together.
+        operators: The operators with their options.
+        names: The flows to run.
+        answers: Which questions are answered.
     """
 
     recovery_dir: Path
@@ -47,6 +51,8 @@ class FlowOptions:
     poll_ms: float = 2.0
     answers_at_once: int = 64
     operators: Operators = field(default_factory=Operators)
+    names: tuple[str, ...] = tuple(FLOWS)
+    answers: AnswersOptions = field(default_factory=AnswersOptions)
 
 
 class FlowRunner:
@@ -105,7 +111,8 @@ class FlowRunner:
         wiring = Wiring(self._log, self._options.operators, self._room, next_incarnation(where), self._options.poll_ms)
         self._wiring = wiring
         wiring.stop.raised = self._stopping.is_set()
-        flow = wiring.dataflow()
+        wiring.answers = self._options.answers
+        flow = wiring.dataflow(self._options.names)
         self._alive = True
         logger.info("flows_started", attempt=wiring.attempt)
         try:
@@ -127,7 +134,7 @@ class FlowRunner:
 
     def states(self) -> list[FlowProgress]:
         """Give the progress of every flow."""
-        return [self._progress(name) for name in FLOWS]
+        return [self._progress(name) for name in self._options.names]
 
     def _age_s(self, topic: str, partition: int, offset: int, reading: ReadingState | None) -> float:
         """Give how long the record at an offset waits; where looking costs a round trip, by the newest one read."""

@@ -9,7 +9,7 @@ from bytewax.dataflow import Dataflow, Stream
 
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
-from flows.answers import AnswersLogic
+from flows.answers import AnswersLogic, AnswersOptions
 from flows.clock import FlowClock
 from flows.connectors import LogSink, LogSource, Reading, ReadingState, StopFlag
 from flows.logic import Arrived, Decoder, OperatorLogic
@@ -63,7 +63,8 @@ class Wiring:
     """Builds one Dataflow of several flows over one log.
 
     In one process all flows share a worker: none of them blocks, and one idle loop costs a quarter of four.
-    With `marks` the flow may be one of several processes, and time travels with the records (`flows.marks`).
+    With `marks` the flow may be one of several processes, and time travels with the records (`flows.marks`). With
+    `finishing` the flow ends where its topics end now, its timers fired and its last answers written.
     """
 
     log: EventLog
@@ -72,6 +73,8 @@ class Wiring:
     attempt: int
     poll_ms: float = 2.0
     marks: bool = False
+    answers: AnswersOptions = field(default_factory=AnswersOptions)
+    finishing: bool = False
     stop: StopFlag = field(default_factory=StopFlag)
     readings: dict[str, ReadingState] = field(default_factory=dict)
     clocks: dict[str, FlowClock] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class Wiring:
         if not self.marks:
             before = [self.clocks[name] for name in spec.after if name in self.clocks]
             clock = self.clocks[spec.name] = FlowClock(reading, before)
-        options = Reading(self.poll_ms, self._upstream(spec) if self.marks and spec.timed else None)
+        options = Reading(self.poll_ms, self._upstream(spec) if self.marks and spec.timed else None, self.finishing)
         source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, options)
         self.sources.append(source)
         lying = op.input(f"{spec.name}-in", flow, source)
@@ -117,5 +120,5 @@ class Wiring:
     def _builder(self, name: str, clock: FlowClock | None) -> Callable[[Any], Any]:
         if name == "answers":
             assert self.room is not None  # noqa: S101 - whoever wires answers has a room for them
-            return AnswersLogic.builder(self.room, self.log, self.attempt)
-        return OperatorLogic.builder(name, self.operators.named(name), clock, self.log)
+            return AnswersLogic.builder(self.room, self.log, self.attempt, self.answers)
+        return OperatorLogic.builder(name, self.operators.named(name), clock, self.log, finishing=self.finishing)

@@ -12,6 +12,7 @@ class InstantModel:
     """Writes the same words at once, a piece per word."""
 
     name = "instant"
+    fingerprint = "instant"
 
     def __init__(self, text: str = "This is an answer.") -> None:
         """Answer everything with `text`."""
@@ -32,3 +33,8 @@ class NoPassages:
         """Give nothing."""
         del query, scope, limit
         return []
+
+    def version(self, owner_id: str) -> str:
+        """There is nothing of which there could be versions."""
+        del owner_id
+        return ""

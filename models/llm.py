@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from models.breaker import CircuitBreaker
 from operators.ports import Message, ModelPiece, ModelUsage
+from schemas.base import derive_id
 from schemas.errors import ModelError, ModelFailed, ModelTimeout
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ class ChatServer:
     def name(self) -> str:
         """The model's name."""
         return self._options.model
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of server, model and sampling; a server that changes a model under its name is not seen."""
+        options = self._options
+        return derive_id(options.base_url, options.model, str(options.temperature), options.max_tokens)[:16]
 
     def _connected(self) -> "AsyncOpenAI":
         if self._client is None:

@@ -3,18 +3,28 @@
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from operators.extractive import Quote, best_quotes, cite, stems_of
-from operators.ports import LanguageModel, ModelUsage, PassageSearch, SearchScope
-from operators.prompts import PromptParts, build_prompt
-from schemas.answers import Citation, Passage
+from operators.ports import LanguageModel, Message, ModelUsage, PassageSearch, SearchScope
+from operators.prompts import PROMPT_VERSION, PromptParts, build_prompt, prompt_hash
+from schemas.answers import Cause, Citation, Passage, PassageUsed, Receipt
+from schemas.base import derive_id
 from schemas.errors import ModelFailed
 from schemas.memory import Note, Said
 from schemas.questions import Question
 
-__all__ = ["AnswerContext", "AnswerDone", "AnswerText", "Answering", "citations_in", "search_query"]
+__all__ = [
+    "AnswerContext",
+    "AnswerDone",
+    "AnswerText",
+    "Answering",
+    "citations_in",
+    "messages_for",
+    "search_query",
+    "used",
+]
 
 NOTHING_FOUND = "Your documents hold nothing on this, and no language model is configured to answer without them."
 QUOTED = "From your documents: "
@@ -30,6 +40,7 @@ class AnswerContext:
     language: str = "en"
     said: tuple[Said, ...] = ()
     notes: tuple[Note, ...] = ()
+    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,7 @@ class AnswerDone:
     finish: Literal["complete", "length"] = "complete"
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
+    receipt: Receipt = field(default_factory=Receipt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +87,22 @@ class Answering:
             ModelTimeout: The model gave nothing (more) before the deadline.
             ModelFailed: The model refused, broke off or cannot be reached.
         """
+        version = self.search.version(context.scope.owner_id)
         found = await self.search.search(search_query(question, context), context.scope, self.passages)
+        receipt = Receipt(causes=context.causes, passages=tuple(map(used, found)), index_version=version)
         if self.model is None:
-            for piece in _quoted(question, found):
+            for piece in _quoted(question, found, receipt):
                 yield piece
             return
-        parts = PromptParts(context.kind, context.language, found, context.said, context.notes)
-        messages = build_prompt(question, parts, self.prompt_chars)
+        messages = messages_for(question, context, found, self.prompt_chars)
+        receipt = receipt.model_copy(
+            update={
+                "prompt_version": PROMPT_VERSION,
+                "prompt_hash": prompt_hash(messages),
+                "prompt_chars": self.prompt_chars,
+                "model_hash": self.model.fingerprint,
+            }
+        )
         text, usage, finish = "", ModelUsage(), None
         pieces: Any = self.model.generate(messages)
         async with aclosing(pieces):
@@ -93,13 +114,33 @@ class Answering:
         if finish is None:
             raise ModelFailed("the model broke off before the end of its answer")
         citations = citations_in(text, found)
-        yield AnswerDone(text, citations, "model", self.model.name, finish, usage.prompt_tokens, usage.answer_tokens)
+        tokens = usage.prompt_tokens, usage.answer_tokens
+        yield AnswerDone(text, citations, "model", self.model.name, finish, *tokens, receipt)
 
     async def aclose(self) -> None:
         """Close what the model holds open."""
         close = getattr(self.model, "aclose", None)
         if close is not None:
             await close()
+
+
+def used(passage: Passage) -> PassageUsed:
+    """Give the trace of a passage that was offered."""
+    return PassageUsed(
+        passage_id=passage.passage_id,
+        document_id=passage.document_id,
+        start=passage.start,
+        end=passage.end,
+        text_hash=derive_id(passage.text)[:16],
+    )
+
+
+def messages_for(
+    question: Question, context: AnswerContext, found: Sequence[Passage], prompt_chars: int
+) -> list[Message]:
+    """Give the messages that a model is sent for a question."""
+    parts = PromptParts(context.kind, context.language, found, context.said, context.notes)
+    return build_prompt(question, parts, prompt_chars)
 
 
 def search_query(question: Question, context: AnswerContext) -> str:
@@ -111,16 +152,16 @@ def search_query(question: Question, context: AnswerContext) -> str:
     return " ".join([question.text, *before])
 
 
-def _quoted(question: Question, found: Sequence[Passage]) -> list[AnswerText | AnswerDone]:
+def _quoted(question: Question, found: Sequence[Passage], receipt: Receipt) -> list[AnswerText | AnswerDone]:
     quotes = best_quotes(question.text, found)
     if not quotes:
-        return [AnswerText(NOTHING_FOUND), AnswerDone(NOTHING_FOUND, (), "extractive")]
+        return [AnswerText(NOTHING_FOUND), AnswerDone(NOTHING_FOUND, (), "extractive", receipt=receipt)]
     pieces = [AnswerText(QUOTED)]
     for marker, quote in enumerate(quotes, start=1):
         pieces.append(AnswerText(f"{quote.text} [{marker}]" + (" " if marker < len(quotes) else "")))
     text = "".join(piece.text for piece in pieces)
     citations = tuple(cite(marker, quote) for marker, quote in enumerate(quotes, start=1))
-    return [*pieces, AnswerDone(text, citations, "extractive")]
+    return [*pieces, AnswerDone(text, citations, "extractive", receipt=receipt)]
 
 
 def citations_in(text: str, found: Sequence[Passage]) -> tuple[Citation, ...]:

@@ -56,6 +56,11 @@ class LanguageModel(Protocol):
         """The model's name, to show and to record."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the model with the settings that change what it writes, 16 hex digits."""
+        ...
+
     def generate(self, messages: Sequence[Message]) -> AsyncIterator[ModelPiece]:
         """Stream the answer to a prompt, piece by piece; closing the iterator ends the call and its cost.
 
@@ -97,4 +102,8 @@ class PassageSearch(Protocol):
 
     async def search(self, query: str, scope: SearchScope, limit: int) -> Sequence[Passage]:
         """Give at most `limit` passages, best first; never blocks the event loop."""
+        ...
+
+    def version(self, owner_id: str) -> str:
+        """Give the identity of what is searched for an owner: other documents or vectors, another version."""
         ...

@@ -21,6 +21,7 @@ from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.routes import knowledge_router, resume_router
 from rejoinder.models import Models
+from rejoinder.replay.why import why_router
 from rejoinder.roles import ProgressView, check_roles
 from rejoinder.settings import Settings
 from schemas.errors import LogError
@@ -97,7 +98,7 @@ class Engine:
         """Give the app of the realtime port and the app of the Q&A port."""
         settings = self.settings
         limits = ApiLimits(streams=settings.streams, heartbeat_s=settings.heartbeat_s, stalled_s=settings.stalled_s)
-        documents = (knowledge_router(self.knowledge), resume_router(self.knowledge))
+        documents = (knowledge_router(self.knowledge), resume_router(self.knowledge), why_router(self.knowledge))
 
         def parts(*more: APIRouter) -> ApiParts:
             return ApiParts(

@@ -7,7 +7,18 @@ from pydantic import Field
 from schemas.base import Identifier, Record, Strict, derive_id
 from schemas.questions import Question
 
-__all__ = ["Answer", "AnswerDelta", "AnswerFailed", "AnswerRecord", "Citation", "Passage", "answer_id_of"]
+__all__ = [
+    "Answer",
+    "AnswerDelta",
+    "AnswerFailed",
+    "AnswerRecord",
+    "Cause",
+    "Citation",
+    "Passage",
+    "PassageUsed",
+    "Receipt",
+    "answer_id_of",
+]
 
 
 class Passage(Strict):
@@ -47,6 +58,45 @@ class Citation(Strict):
     end: Annotated[int, Field(ge=0)] = 0
 
 
+class Cause(Strict):
+    """A record that an answer was made from: the question, or the last one of a topic that had been taken in."""
+
+    topic: Identifier
+    offset: Annotated[int, Field(ge=0)]
+
+
+class PassageUsed(Strict):
+    """A passage that was offered to the model, without its text: where it lies and what its text hashes to."""
+
+    passage_id: Identifier
+    document_id: Identifier
+    start: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=0)]
+    text_hash: str
+
+
+class Receipt(Strict):
+    """What an answer was made from, enough to build its exact input again.
+
+    Attributes:
+        causes: The question's record first, then the last record taken in of each other topic.
+        passages: The passages offered, best first.
+        index_version: Identity of the documents and vectors that were searched.
+        prompt_version: Which wording of the prompt; "" when no model wrote.
+        prompt_hash: Identity of the messages sent; "" when no model wrote.
+        prompt_chars: The prompt's length limit, characters.
+        model_hash: Identity of the model with its settings; "" when no model wrote.
+    """
+
+    causes: tuple[Cause, ...] = ()
+    passages: tuple[PassageUsed, ...] = ()
+    index_version: str = ""
+    prompt_version: str = ""
+    prompt_hash: str = ""
+    prompt_chars: int = 0
+    model_hash: str = ""
+
+
 class AnswerBase(Record):
     """What all records of one answer share; `attempt` grows when a restart begins the text anew."""
 
@@ -72,6 +122,7 @@ class Answer(AnswerBase):
 
     Attributes:
         mode: "model" when a language model wrote it, "extractive" when it is quoted from the documents.
+        receipt: What it was made from.
         first_delta_ms: From the moment the answering step took the question to the first piece; None when unknown.
     """
 
@@ -85,6 +136,7 @@ class Answer(AnswerBase):
     total_ms: float | None = None
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
+    receipt: Receipt | None = None
 
 
 class AnswerFailed(AnswerBase):

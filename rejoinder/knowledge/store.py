@@ -35,6 +35,7 @@ class _Words:
 
     passages: tuple[Passage, ...]
     index: Any
+    version: str
 
 
 class KnowledgeStore:
@@ -186,6 +187,7 @@ class KnowledgeStore:
             known = self._words.get(owner_id)
             if known is not None:
                 return known
+            documents = self._documents.of_owner(owner_id)
             passages = tuple(
                 Passage(
                     passage_id=piece.passage_id,
@@ -197,11 +199,19 @@ class KnowledgeStore:
                     start=piece.start,
                     end=piece.end,
                 )
-                for document in self._documents.of_owner(owner_id)
+                for document in documents
                 for piece in cut(document)
             )
-            made = self._words[owner_id] = _Words(passages, _bm25(passages))
+            made = self._words[owner_id] = _Words(
+                passages,
+                _bm25(passages),
+                derive_id(self._embedder.name, *sorted(document.document_id for document in documents))[:16],
+            )
             return made
+
+    def version(self, owner_id: str) -> str:
+        """Give the identity of an owner's documents with the weights of their vectors."""
+        return self._words_of(owner_id).version
 
     async def search(self, query: str, scope: SearchScope, limit: int) -> Sequence[Passage]:
         """Give at most `limit` passages, best first; see `operators.ports.PassageSearch`."""

@@ -28,6 +28,9 @@ class Failing:
     async def search(self, query: str, scope: SearchScope, limit: int) -> Sequence[Passage]:
         raise self._error
 
+    def version(self, owner_id: str) -> str:
+        return ""
+
 
 @pytest.mark.parametrize("error", [RuntimeError("the words of a user"), KeyError("k"), OSError(5, "disk")])
 def test_an_unexpected_fault_closes_the_answer_without_its_words(error: Exception) -> None:
