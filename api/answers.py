@@ -128,7 +128,7 @@ class AnswerBoard:
 async def get_answers(request: Request, session_id: SessionPath, caller: CurrentCaller) -> Any:
     """Read all questions so far, each with its answer and citations."""
     door = door_of(request)
-    door.session(session_id, caller)
+    await door.session(session_id, caller)
     board = AnswerBoard()
     cursor = await asyncio.to_thread(_feed, door, session_id, ["questions", "answers"], board.take)
     return AnswerList(answers=list(board.rows.values()), cursor=cursor)
@@ -138,7 +138,7 @@ async def get_answers(request: Request, session_id: SessionPath, caller: Current
 async def get_memory(request: Request, session_id: SessionPath, caller: CurrentCaller) -> Any:
     """Read what is remembered of a session: every line said, and the notes kept with their utterances."""
     door = door_of(request)
-    door.session(session_id, caller)
+    await door.session(session_id, caller)
     said: dict[str, Said] = {}
     notes: dict[str, Note] = {}
 
@@ -171,7 +171,7 @@ async def cancel_question(
 ) -> dict[str, str]:
     """Stop answering a question; what the model would still have written is not paid for."""
     door = door_of(request)
-    door.session(session_id, caller)
+    await door.session(session_id, caller)
     board = AnswerBoard()
     await asyncio.to_thread(_feed, door, session_id, ["questions"], board.take)
     if question_id not in board.rows:
@@ -242,7 +242,7 @@ async def ask(
 async def _asked_session(door: Door, caller: Caller, body: Ask, base: str) -> str:
     """Give the session to ask in; without one, a hidden session is made for this question."""
     if body.session_id is not None:
-        if door.session(body.session_id, caller).closed_at is not None:
+        if (await door.session(body.session_id, caller)).closed_at is not None:
             raise Problem(409, "The session has ended")
         return body.session_id
     session_id = derive_id(caller.owner_id, "asked", base, "session")

@@ -110,7 +110,7 @@ async def post_captions(
     (409), and then nothing of the batch is stored.
     """
     door = door_of(request)
-    session = door.session(session_id, caller)
+    session = await door.session(session_id, caller)
     if session.closed_at is not None:
         raise Problem(409, "The session has ended")
     captions = _captions(session, body.captions, idempotency_key)
@@ -199,7 +199,7 @@ async def get_captions(
 ) -> Any:
     """Read the captions stored so far."""
     door = door_of(request)
-    door.session(session_id, caller)
+    await door.session(session_id, caller)
     log = door.parts.log
     at = cursor if cursor is not None else log.cursor_start()
     found: list[CaptionShown] = []

@@ -105,12 +105,19 @@ class Door:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
 
+    async def load(self, session_id: str) -> None:
+        """Bring a session's records to where they are read without a wait; other requests go on meanwhile."""
+        if not self.parts.log.loaded(session_id):
+            await asyncio.to_thread(self.parts.log.load, session_id)
+
     async def append(self, records: Sequence[Record], topic: str) -> list[Appended]:
         """Append records to a topic and wait until the log has them."""
         return await asyncio.wrap_future(self.parts.log.submit([new_record(topic, record) for record in records]))
 
-    def session(self, session_id: str, caller: Caller) -> SessionSeen:
+    async def session(self, session_id: str, caller: Caller) -> SessionSeen:
         """Give the caller's session; see `SessionDirectory.owned`."""
+        # A session that this process has not seen yet is scanned for, which may take a while on a broker.
+        await self.load(session_id)
         return self.sessions.owned(session_id, caller.owner_id)
 
 

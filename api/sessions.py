@@ -118,7 +118,7 @@ async def open_session(
         collections=tuple(new.collections),
     )
     await door.append([opened], "meeting")
-    return shown(door.session(session_id, caller))
+    return shown(await door.session(session_id, caller))
 
 
 @router.get("/sessions", response_model=SessionList)
@@ -140,24 +140,24 @@ async def list_sessions(
 @router.get("/sessions/{session_id}", response_model=SessionShown)
 async def show_session(request: Request, session_id: SessionPath, caller: CurrentCaller) -> Any:
     """Show one session."""
-    return shown(door_of(request).session(session_id, caller))
+    return shown(await door_of(request).session(session_id, caller))
 
 
 @router.post("/sessions/{session_id}/end", response_model=SessionShown)
 async def end_session(request: Request, session_id: SessionPath, caller: CurrentCaller) -> Any:
     """End a session: no more captions are taken; everything stays readable."""
     door = door_of(request)
-    session = door.session(session_id, caller)
+    session = await door.session(session_id, caller)
     if session.closed_at is None:
         await door.append([closing_event(session_id, "ended")], "meeting")
-    return shown(door.session(session_id, caller))
+    return shown(await door.session(session_id, caller))
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
 async def delete_session(request: Request, session_id: SessionPath, caller: CurrentCaller) -> Response:
     """End a session and erase everything stored of it, for good."""
     door = door_of(request)
-    door.session(session_id, caller)
+    await door.session(session_id, caller)
     stored = await door.append([closing_event(session_id, "deleted")], "meeting")
     await _flows_passed(door, stored[0].offset)
     await asyncio.to_thread(door.parts.log.erase, session_id)
@@ -224,7 +224,7 @@ async def post_meeting_events(
 ) -> Any:
     """Tell what happened: joined, left, shared, agenda, noted, closed."""
     door = door_of(request)
-    session = door.session(body.session_id, caller)
+    session = await door.session(body.session_id, caller)
     if session.closed_at is not None:
         raise Problem(409, "The session has ended")
     base = idempotency_key or uuid.uuid4().hex

@@ -75,7 +75,7 @@ async def stream(
     A client that was dropped sends the last id it got as `Last-Event-ID` and misses nothing.
     """
     door = door_of(request)
-    session = door.session(session_id, caller)
+    session = await door.session(session_id, caller)
     cursor = request.headers.get("last-event-id") or _position(door, session_id, from_)
     try:
         waiting = door.parts.log.read_key(session_id, SHOWN_TOPICS, cursor, 1)
@@ -156,6 +156,7 @@ class _Follower:
                     yield _plain("end", reason="server stopping", cursor=self._cursor)
                     return
                 try:
+                    await self._door.load(self._session_id)
                     batch = self._read()
                 except OffsetGone as gone:
                     self._cursor = self._door.parts.log.cursor_start()

@@ -73,7 +73,7 @@ def why_router(store: KnowledgeStore) -> APIRouter:
     async def why(request: Request, session_id: SessionPath, answer_id: SessionPath, caller: CurrentCaller) -> Any:
         """Show what an answer was made from, built again from its receipt: question, memory, passages, prompt."""
         door = door_of(request)
-        door.session(session_id, caller)
+        await door.session(session_id, caller)
         found = await asyncio.to_thread(explain, door.parts.log, store, session_id, answer_id)
         if found is None:
             raise Problem(404, "No such answer")
