@@ -25,12 +25,13 @@ class FlowShown(BaseModel):
 
 
 class Health(BaseModel):
-    """The engine's state; `ready` when it takes captions and answers questions."""
+    """The engine's state; `ready` when it takes captions and answers questions, `notes` for whoever runs it."""
 
     live: bool = True
     ready: bool
     version: str
     problems: list[str]
+    notes: list[str]
     models: dict[str, str]
     flows: list[FlowShown]
     streams: int
@@ -46,6 +47,7 @@ async def health(request: Request) -> Any:
         ready=not problems,
         version=door.parts.version,
         problems=problems,
+        notes=list(door.parts.log.notes()),
         models=dict(engine.models()),
         flows=[
             FlowShown(

@@ -201,6 +201,10 @@ class EventLog(Protocol):
         """
         ...
 
+    def notes(self) -> Sequence[str]:
+        """Give what whoever runs the log should know although all works; never waits."""
+        ...
+
     def subscribe(self, notify: Notify) -> Callable[[], None]:
         """Have `notify` called after each commit; call what is given back to end it."""
         ...

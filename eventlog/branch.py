@@ -27,6 +27,10 @@ class BranchLog:
         """Look in the branch: what was written before is written there."""
         return self._branch.find(topic, key, event_id)
 
+    def notes(self) -> Sequence[str]:
+        """Give the trunk's notes."""
+        return self._trunk.notes()
+
     def subscribe(self, notify: Notify) -> Callable[[], None]:
         """Be told of what the branch gets."""
         return self._branch.subscribe(notify)

@@ -20,6 +20,7 @@ from eventlog.base import Appended, LogRecord, NewRecord, Notify
 from eventlog.checks import tell, what_is_wrong
 from eventlog.kafka_client import ANSWER_S, ERASED_TOPIC, KafkaOptions, log_error
 from eventlog.kafka_keys import KeyMemory, with_cursors
+from eventlog.kafka_layout import Layout
 from eventlog.kafka_reader import KafkaReader
 from eventlog.kafka_records import START, RecentIds, cursor_of, partition_of, positions_of
 from eventlog.kafka_scan import Scanner, Wanted
@@ -51,7 +52,8 @@ class KafkaLog:
             LogUnavailable: No broker answers, or the topics are not as they must be.
         """
         self._options, self._followed = options, tuple(follow)
-        self._partitions = self._count_partitions()
+        self._layout = Layout(options)
+        self._partitions = self._layout.partitions
         self._closed = False
         self._subscribers: tuple[Notify, ...] = ()
         self._erased: set[str] = set()
@@ -71,20 +73,6 @@ class KafkaLog:
         except LogError:
             self.close()
             raise
-
-    def _count_partitions(self) -> int:
-        admin = AdminClient(self._options.client())
-        try:
-            there = admin.list_topics(timeout=ANSWER_S).topics
-        except KafkaException as error:
-            raise log_error(error, f"no Kafka broker answers at {self._options.brokers}") from error
-        missing = [name for name in (*TOPICS, ERASED_TOPIC) if self._options.topic(name) not in there]
-        if missing:
-            raise LogUnavailable(f"Kafka has no topic {', '.join(missing)}; run: rejoinder topics apply")
-        counts = {len(there[self._options.topic(name)].partitions) for name in TOPICS}
-        if len(counts) > 1:
-            raise LogUnavailable("all topics need the same number of partitions; see: rejoinder topics apply")
-        return counts.pop()
 
     def _take(self, records: list[LogRecord], behind: bool) -> None:
         keys = set()
@@ -369,6 +357,10 @@ class KafkaLog:
             raise log_error(error, f"{topic} cannot be trimmed") from error
         self._memory.forget()
         return count
+
+    def notes(self) -> Sequence[str]:
+        """Say which topics got partitions that are not used; see `EventLog.notes`."""
+        return self._layout.notes(self._loaders)
 
     def subscribe(self, notify: Notify) -> Callable[[], None]:
         """Call `notify` for what comes; see `EventLog.subscribe`."""

@@ -8,10 +8,22 @@ from confluent_kafka import KafkaError, KafkaException
 from schemas.errors import LogError, LogUnavailable, OffsetGone, RecordTooLarge, UnknownTopic
 from schemas.topics import MAX_RECORD_BYTES, TOPICS, Topic
 
-__all__ = ["ERASED_TOPIC", "SETTLING", "KafkaOptions", "TopicReport", "apply_topics", "log_error", "wanted_configs"]
+__all__ = [
+    "ERASED_TOPIC",
+    "LAYOUT_TOPIC",
+    "SETTLING",
+    "KafkaOptions",
+    "TopicReport",
+    "apply_topics",
+    "log_error",
+    "wanted_configs",
+]
 
 ERASED_TOPIC = "erased"
 """A compacted topic of Kafka logs only: one marker per erased key."""
+
+LAYOUT_TOPIC = "layout"
+"""A topic of Kafka logs only: the number of partitions that is used, written down when the topics are made."""
 
 ANSWER_S = 10.0
 """How long a request to the broker may take before the log counts as unavailable."""
@@ -117,7 +129,7 @@ class TopicReport:
 
 
 def wanted_configs(topic: Topic | None) -> dict[str, str]:
-    """Give Kafka's settings of a topic of the table; None = the topic of erased keys."""
+    """Give Kafka's settings of a topic of the table; None = the topic of erased keys, or that of the layout."""
     if topic is None:
         return {"cleanup.policy": "compact", "retention.ms": "-1"}
     kept = "-1" if topic.retention_s is None else str(topic.retention_s * 1000)
@@ -147,7 +159,7 @@ def apply_topics(options: KafkaOptions) -> list[TopicReport]:
     except KafkaException as error:
         raise log_error(error, f"no Kafka broker answers at {options.brokers}") from error
     table: dict[str, Topic | None] = {options.topic(name): topic for name, topic in TOPICS.items()}
-    table[options.topic(ERASED_TOPIC)] = None
+    table |= {options.topic(name): None for name in (ERASED_TOPIC, LAYOUT_TOPIC)}
     missing = [
         NewTopic(
             name,
@@ -166,6 +178,11 @@ def apply_topics(options: KafkaOptions) -> list[TopicReport]:
             raise log_error(error, f"topic {name} cannot be made") from error
         reports.append(TopicReport(name, "made", f"{options.partitions if table[name] else 1} partitions"))
     kept = [name for name in table if name in there]
+    from eventlog.kafka_layout import keep_layout, kept_layout
+
+    if kept_layout(options) is None:
+        counts = [len(there[name].partitions) for name in kept if table[name]]
+        keep_layout(options, min(counts, default=options.partitions))
     return reports + _check(admin, options, {name: table[name] for name in kept}, there)
 
 

@@ -364,6 +364,10 @@ class SqliteLog:
         """Say whether a session was erased."""
         return key in self._erased
 
+    def notes(self) -> Sequence[str]:
+        """Give nothing: nobody else changes this log."""
+        return ()
+
     def subscribe(self, notify: Notify) -> Callable[[], None]:
         """Call `notify` after each commit; see `EventLog.subscribe`."""
         with self._guard:

@@ -30,6 +30,7 @@ STATE_VERSION = 3
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
 RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 QUICK_FAILURES_BEFORE_FRESH = 3
+PROBE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class FlowRunner:
                 self._failure = error
                 quick = quick + 1 if time.monotonic() - began < 1.0 else 1
                 logger.exception("flows_stopped_by_fault", times=quick)
-                if quick == QUICK_FAILURES_BEFORE_FRESH:
+                if quick == QUICK_FAILURES_BEFORE_FRESH and not self._is_passing(error):
                     self._set_snapshots_aside()
                 self._stopping.wait(RESTART_DELAYS_S[min(quick, len(RESTART_DELAYS_S)) - 1])
             finally:
@@ -123,6 +124,15 @@ class FlowRunner:
             )
         finally:
             wiring.close()
+
+    def _is_passing(self, error: BaseException) -> bool:
+        """Say whether a fault is the log's or the disk's and will pass: the snapshots are not to blame for it."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, LogError):
+                return True
+            cause = cause.__cause__ or cause.__context__
+        return not can_be_written(self._options.recovery_dir)
 
     def _set_snapshots_aside(self) -> None:
         """Leave snapshots that cannot be resumed and read the log anew; ids keep the topics free of repeats."""
@@ -164,6 +174,19 @@ class FlowRunner:
         # Everything below this offset was read, in all topics of the flow.
         position = min(unread, default=end)
         return FlowProgress(name, spec.writes, position, end, behind, behind_s, self._alive, detail)
+
+
+def can_be_written(folder: Path) -> bool:
+    """Say whether a folder takes a file as large as a snapshot may be."""
+    probe = folder / "probe"
+    try:
+        probe.write_bytes(bytes(PROBE_BYTES))
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return True
 
 
 def next_incarnation(where: Path) -> int:

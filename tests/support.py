@@ -75,3 +75,9 @@ def say(client: httpx.Client, session_id: str, *captions: tuple[str, str, float,
         for one in captions
     ]
     return client.post(f"/api/sessions/{session_id}/captions", json={"captions": body})
+
+
+def complete(client: httpx.Client, session_id: str) -> int:
+    """Give how many questions of a session have their answer."""
+    rows = client.get(f"/api/sessions/{session_id}/answers").json()["answers"]
+    return sum(row["status"] == "complete" for row in rows)

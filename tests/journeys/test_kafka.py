@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from eventlog import open_log
@@ -16,7 +17,7 @@ from rejoinder.settings import Settings
 from schemas.errors import LogUnavailable, OffsetGone
 from schemas.topics import TOPICS
 from tests.kafka.broker import Broker, why_no_java
-from tests.support import Follower, open_session, running, say, wait_for
+from tests.support import Follower, complete, open_session, running, say, wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -133,12 +134,73 @@ def test_topics_are_made_checked_and_never_changed(kafka_address: str) -> None:
     cli = CliRunner()
     made = cli.invoke(app, ["topics", "apply", "--log", url])
     assert made.exit_code == 0
-    assert made.output.count("made") == len(TOPICS) + 1
-    assert cli.invoke(app, ["topics", "apply", "--log", url]).output.count("right") == len(TOPICS) + 1
+    assert made.output.count("made") == len(TOPICS) + 2
+    assert cli.invoke(app, ["topics", "apply", "--log", url]).output.count("right") == len(TOPICS) + 2
     reports = apply_topics(KafkaOptions(kafka_address, prefix=prefix, partitions=3))
-    assert {(report.state, report.detail) for report in reports if not report.name.endswith("erased")} == {
+    assert {(report.state, report.detail) for report in reports if not report.name.endswith(("erased", "layout"))} == {
         ("wrong", "8 partitions, should be 3")
     }
+
+
+def test_partitions_that_are_added_are_noticed_and_tear_no_session_apart(kafka_url: str, tmp_path: Path) -> None:
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    address, prefix = kafka_url.removeprefix("kafka://").split("/")
+    settings = on(kafka_url, tmp_path)
+    with running(settings) as client:
+        session = open_session(client)
+        say(client, session, ("c1", "ann", 0, 3, "How many planets are there?")).raise_for_status()
+        wait_for(lambda: complete(client, session) == 1, 30)
+        assert client.get("/api/health").json()["notes"] == []
+    admin = AdminClient({"bootstrap.servers": address})
+    for done in admin.create_partitions([NewPartitions(f"{prefix}.captions", 7)]).values():
+        done.result(10)
+    with running(settings) as client:
+        health = client.get("/api/health").json()
+        assert health["ready"]
+        noticed = [note.split(":")[0] for note in health["notes"]]
+        assert noticed == ["topic captions has 7 partitions, 4 of them are used"]
+        for other in (session, *(open_session(client) for _ in range(6))):
+            say(client, other, ("c2", "me", 20, 21, "Eight.")).raise_for_status()
+            say(client, other, ("c3", "ann", 30, 33, "How many moons are there?")).raise_for_status()
+            wait_for(lambda one=other: complete(client, one) == 1 + (one == session), 30)
+    reports = apply_topics(KafkaOptions(address, prefix=prefix, partitions=4))
+    assert [report.detail for report in reports if report.state == "wrong"] == ["7 partitions, should be 4"]
+
+
+def test_a_broker_that_asks_for_tls_and_a_password_is_served(tmp_path: Path) -> None:
+    if missing := why_no_java():
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    broker = Broker(tmp_path / "broker", password="open-sesame").start()
+    try:
+        secured = {
+            "kafka_security": "sasl_tls",
+            "kafka_ca_file": str(tmp_path / "broker" / "ca.pem"),
+            "kafka_sasl_mechanism": "PLAIN",
+            "kafka_username": "rejoinder",
+        }
+        settings = on(f"kafka://{broker.address}", tmp_path / "data").model_copy(update=secured)
+        right = settings.model_copy(update={"kafka_password": SecretStr("open-sesame")})
+        wait_for(lambda: _applied(right), 60)
+        with running(right) as client:
+            session = open_session(client)
+            say(client, session, ("c1", "ann", 0, 3, "How many planets are there?")).raise_for_status()
+            wait_for(lambda: complete(client, session) == 1, 30)
+        for wrong in (settings, right.model_copy(update={"kafka_ca_file": ""})):
+            with pytest.raises(LogUnavailable, match="no Kafka broker answers"):
+                open_log(wrong.log_url, kafka=wrong.kafka)
+    finally:
+        broker.stop()
+
+
+def _applied(settings: Settings) -> bool:
+    from eventlog.opening import kafka_options
+
+    try:
+        apply_topics(kafka_options(settings.log_url, settings.kafka))
+    except LogUnavailable:
+        return False
+    return True
 
 
 def test_an_address_without_a_broker_is_a_clear_error() -> None:

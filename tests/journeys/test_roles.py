@@ -17,7 +17,7 @@ from rejoinder.engine import Engine
 from rejoinder.serving import serving
 from rejoinder.settings import Settings
 from rejoinder.supervisor import free_addresses
-from tests.support import open_session, say, wait_for
+from tests.support import complete, open_session, say, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -87,11 +87,6 @@ def api(settings: Settings) -> Iterator[httpx.Client]:
 
 def ready(client: httpx.Client) -> bool:
     return bool(client.get("/api/health").status_code == 200)
-
-
-def complete(client: httpx.Client, session: str) -> int:
-    rows = client.get(f"/api/sessions/{session}/answers").json()["answers"]
-    return sum(row["status"] == "complete" for row in rows)
 
 
 def settings_of(kafka_url: str, vectors: str, folder: Path) -> Settings:

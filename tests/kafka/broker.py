@@ -30,11 +30,11 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={protocol}://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+inter.broker.listener.name={protocol}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocol}:{protocol}
 log.dirs={data}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -45,6 +45,16 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+"""
+SECURED = """\
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+ username="broker" password="{password}" user_broker="{password}" user_rejoinder="{password}";
 """
 
 
@@ -73,17 +83,35 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def certify(folder: Path) -> None:
+    """Make a certificate authority (ca.pem) and a certificate of 127.0.0.1 signed by it (server.pem with its key)."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "s.key", "-out", "s.csr", "-subj", "/CN=127.0.0.1")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "san")
+    openssl("x509", "-req", "-in", "s.csr", "-out", "s.crt", *signed)
+    (folder / "server.pem").write_text((folder / "s.key").read_text() + (folder / "s.crt").read_text())
+
+
 class Broker:
     """One broker process on loopback with a data folder of its own; may be killed, paused and started again."""
 
-    def __init__(self, folder: Path, port: int = 0, *, data: Path | None = None) -> None:
+    def __init__(self, folder: Path, port: int = 0, *, password: str = "") -> None:
+        """Prepare; with a password it speaks TLS only and asks for that password (SASL PLAIN, user `rejoinder`)."""
         self.folder, self.port = folder, port or free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = folder / "server.properties"
-        self._settings.write_text(
-            PROPERTIES.format(port=self.port, controller=free_port(), data=data or folder / "data")
-        )
+        protocol = "SASL_SSL" if password else "PLAINTEXT"
+        text = PROPERTIES.format(port=self.port, controller=free_port(), data=folder / "data", protocol=protocol)
+        if password:
+            certify(folder)
+            text += SECURED.format(folder=folder, password=password)
+        self._settings.write_text(text)
         (folder / "log4j2.properties").write_text(LOGGING)
         self._java = [
             "java",
