@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from rejoinder.cli import app
 from rejoinder.settings import Settings
 from schemas.topics import TOPICS
 
+COMPOSE_READER = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 MANIFESTS = [
@@ -114,6 +117,19 @@ def test_ports_and_versions_agree() -> None:
     for package in ("schemas", "operators", "eventlog", "models", "flows", "api", "rejoinder"):
         assert f"COPY {package} {package}" in dockerfile
         assert f"!{package}" in (ROOT / ".dockerignore").read_text().split()
+
+
+@pytest.mark.timeout(420)
+def test_the_compose_file_is_read_by_the_reader_that_docker_compose_uses() -> None:
+    if shutil.which("go") is None:
+        pytest.skip("reading docker-compose.yml as `docker compose config` does needs Go 1.23 or newer")
+    command = ["go", "run", COMPOSE_READER, str(ROOT / "docker-compose.yml")]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    read = yaml.safe_load(done.stdout)
+    assert set(read["services"]) == set(COMPOSE["services"])
+    assert read["services"]["answers"]["depends_on"]["topics"]["condition"] == "service_completed_successfully"
+    assert read["services"]["api"]["environment"]["REJOINDER_LOG"] == "kafka://kafka:9092"
 
 
 def test_the_brokers_version_is_the_tested_one() -> None:

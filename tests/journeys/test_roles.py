@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from rejoinder.engine import Engine
 from rejoinder.serving import serving
 from rejoinder.settings import Settings
 from rejoinder.supervisor import free_addresses
-from tests.support import complete, open_session, say, wait_for
+from tests.support import Follower, complete, open_session, say, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -112,9 +113,30 @@ def test_each_flow_in_a_process_of_its_own_answers_from_what_the_api_was_given(
         wait_for(lambda: complete(client, session) == 1, 30)
         row = client.get(f"/api/sessions/{session}/answers").json()["answers"][0]
         assert "1881" in row["text"]
+        # What one API process has shown is not shown again by another, and nothing between them is left out.
+        first = Follower(client.base_url, session, until="answer")
+        first.thread.join(30)
+        with api(settings_of(kafka_url, vectors, tmp_path / "second")) as second:
+            say(second, session, ("c8", "me", 5, 6, "Let me see.")).raise_for_status()
+            say(client, session, ("c9", "ann", 7, 9, "Who built the old lighthouse there?")).raise_for_status()
+            wait_for(lambda: complete(second, session) == 2, 30)
+            rest = Follower(second.base_url, session, start=str(first.recorded()[-1][0]), until="answer")
+            rest.thread.join(30)
+            whole = Follower(client.base_url, session)
+            wait_for(lambda: whole.types().count("answer") == 2, 30)
+
+        def identities(events: list[tuple[str | None, dict[str, Any]]]) -> set[str]:
+            return {event["event_id"] for _, event in events}
+
+        assert identities(first.recorded()) & identities(rest.recorded()) == set()
+        assert identities(first.recorded()) | identities(rest.recorded()) <= identities(whole.recorded())
+        assert [event["text"] for _, event in rest.recorded() if event["type"] == "caption"] == [
+            "Let me see.",
+            "Who built the old lighthouse there?",
+        ]
         # Words without a question are kept in memory once their speaker has been quiet: a timer in another process.
-        say(client, session, ("c2", "ann", 10, 12, "We will meet on Friday.")).raise_for_status()
-        wait_for(lambda: len(client.get(f"/api/sessions/{session}/memory").json()["said"]) == 2, 30)
+        say(client, session, ("c2", "ann", 20, 22, "We will meet on Friday.")).raise_for_status()
+        wait_for(lambda: len(client.get(f"/api/sessions/{session}/memory").json()["said"]) == 4, 30)
 
 
 def test_a_cluster_outlives_a_killed_member_and_goes_on_with_three_processes_instead_of_two(
