@@ -274,6 +274,7 @@ def main() -> None:
     if options.url:
         role_main(options.url, options.recovery, options.flows)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the children and the broker end as well
     with tempfile.TemporaryDirectory() as name:
         found = everything(Path(name), options.ways, (options.rate, options.count, options.idle))
     result = {

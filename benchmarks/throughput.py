@@ -176,7 +176,7 @@ def measured(log: EventLog, pid: int, start: Callable[[Watch], Any], plan: Plan)
         began = start(watch)
         pid = pid or began
         watch.at_first = lambda: used.__setitem__(0, cpu_s(pid))
-        watch.until(asked, 240)
+        watch.until(asked, 150)
         wall, cpu = watch.last_s - watch.first_s, cpu_s(pid) - used[0]
         watch.closed = 0
         time.sleep(6)  # commits and snapshots of the backlog are over
@@ -308,6 +308,7 @@ def main() -> None:
     if options.child:
         child_main(options.child, options.recovery, options.names)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the children and the broker end as well
     plan = Plan(options.captions, options.rate, options.questions)
     with tempfile.TemporaryDirectory() as name:
         engines = everything(Path(name), options.engines, plan)

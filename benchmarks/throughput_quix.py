@@ -60,6 +60,12 @@ def stepping(name: str, operator: Any) -> Any:
     return step
 
 
+def identified(value: Any, key: Any, timestamp: int, headers: Any) -> list[tuple[str, bytes]]:
+    """Give the header by which readers know a repeat; without this each record would have that of its cause."""
+    del key, timestamp, headers
+    return [("id", value.event_id.encode())]
+
+
 def answered(question: Any) -> list[Any]:
     """Give the two records of a stub answer, as the engine writes them."""
     identity = answer_id_of(question)
@@ -108,11 +114,12 @@ def main() -> None:
     questions = stepping("questions", QuestionsOperator(sure_settle_s=0.0))
     chain = options.shape == "chain"
     stream = app.dataframe(topics["captions"]).apply(utterances, stateful=True, expand=True, metadata=True)
-    stream = stream.to_topic(topics["utterances"])
+    stream = stream.set_headers(identified).to_topic(topics["utterances"])
     stream = stream if chain else app.dataframe(topics["utterances"])
-    stream = stream.apply(questions, stateful=True, expand=True, metadata=True).to_topic(topics["questions"])
+    stream = stream.apply(questions, stateful=True, expand=True, metadata=True)
+    stream = stream.set_headers(identified).to_topic(topics["questions"])
     stream = stream if chain else app.dataframe(topics["questions"])
-    stream.apply(answered, expand=True).to_topic(topics["answers"])
+    stream.apply(answered, expand=True).set_headers(identified).to_topic(topics["answers"])
     signal.signal(signal.SIGTERM, lambda *_: app.stop())
     app.run()
 

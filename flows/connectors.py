@@ -1,37 +1,29 @@
-"""Where flows read and write: a Bytewax source and sink over the event log.
+"""Where flows read: a Bytewax source over the event log.
 
 The stock Kafka connectors of Bytewax drop delivery failures and skip records in a few cases, so both ends
-are ours and the same for every log (docs/decisions/001-shape.md).
+are ours and the same for every log (docs/decisions/001-shape.md); the other end is `flows.sink`.
 """
 
-import base64
 import heapq
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from eventlog.base import Appended, EventLog, LogReader, LogRecord, NewRecord
-from eventlog.records import new_record
-from flows.marks import MARGIN_S, Mark, MarkSender, MarkWriter, UpstreamMarks
-from schemas.base import Record, derive_id
-from schemas.dead_letters import DeadLetter
-from schemas.errors import KeyErased, OffsetGone, RecordTooLarge
-from schemas.topics import MAX_RECORD_BYTES
+from eventlog.base import EventLog, LogReader, LogRecord
+from flows.marks import MARGIN_S, Mark, MarkSender, UpstreamMarks
+from schemas.errors import OffsetGone
 
-__all__ = ["LogSink", "LogSource", "Reading", "ReadingState", "StopFlag", "append_unless_erased"]
+__all__ = ["LogSource", "Reading", "ReadingState", "StopFlag"]
 
 logger = structlog.get_logger("flows")
 
 BATCH_RECORDS = 500  # past this a larger batch gains nothing (docs/decisions/001-shape.md)
 IDLE_AFTER_S = 1.0
 IDLE_POLL_MS = 8.0
-DEAD_VALUE_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -65,16 +57,25 @@ class ReadingState:
         last_at_s: Producer time of the newest record read, 0 before the first.
         ends: Offset after the last record of each, as far as the log tells without asking.
         unread: Partitions with more to read -> producer time of the last record read of them.
+        unwritten: What the flow has made of it and is not in the log yet -> the oldest producer time in it, and the
+            wall clock from which on it is surely read by the next flow.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
     last_at_s: float = 0.0
     ends: dict[str, int] = field(default_factory=dict)
     unread: dict[int, float] = field(default_factory=dict)
+    unwritten: dict[int, tuple[float, float]] = field(default_factory=dict)
 
-    def read_until_s(self) -> float | None:
-        """Give the time up to which all was read while there is a backlog; None when there is none."""
-        return min(list(self.unread.values()), default=None)
+    def read_until_s(self, wall_s: float) -> float | None:
+        """Give the time up to which all was read and passed on; None when nothing waits."""
+        waiting = list(self.unread.values())
+        for number, (at_s, until_s) in list(self.unwritten.items()):
+            if until_s < wall_s:
+                self.unwritten.pop(number, None)
+            else:
+                waiting.append(at_s)
+        return min(waiting, default=None)
 
 
 class LogSource(FixedPartitionedSource[LogRecord | Mark, dict[str, int]]):
@@ -224,79 +225,3 @@ def _merged(heads: list[list[LogRecord]], bound: float | None) -> Iterator[LogRe
         if bound is not None and at_s > bound:
             return
         yield record
-
-
-class LogSink(DynamicSink[Any]):
-    """Appends what a flow makes to one topic; returns only when the log has it.
-
-    Items are ``(shard, record)``. A record whose session was erased meanwhile is dropped: nothing may be
-    kept of it.
-    """
-
-    def __init__(self, log: EventLog, topic: str, flow: str = "", *, tells: bool = False) -> None:
-        """Write to `topic` of `log`; with `tells`, let flows in other processes know how far `flow` has come."""
-        self._log, self._topic, self._flow, self._tells = log, topic, flow, tells
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[Any]:
-        """Open the sink of one worker."""
-        del step_id, worker_count
-        writer = MarkWriter(self._log, self._flow, worker_index) if self._tells else None
-        return _SinkPartition(self._log, self._topic, writer)
-
-
-class _SinkPartition(StatelessSinkPartition[tuple[str, Record | Mark]]):
-    def __init__(self, log: EventLog, topic: str, marks: MarkWriter | None) -> None:
-        self._log, self._topic, self._marks = log, topic, marks
-
-    def write_batch(self, items: list[tuple[str, Record | Mark]]) -> None:
-        records = [item for _, item in items if not isinstance(item, Mark)]
-        stored = append_unless_erased(self._log, self._topic, records)
-        if self._marks is not None:
-            for one in stored:
-                self._marks.wrote(one.partition, one.offset)
-            self._marks.passed(item for _, item in items if isinstance(item, Mark))
-
-
-def append_unless_erased(log: EventLog, topic: str, records: Sequence[Record]) -> list[Appended]:
-    """Append records and wait for the log; leave out those of sessions that were erased and those too large to store.
-
-    Returns:
-        Where the others lie.
-
-    Raises:
-        LogUnavailable: The log cannot store now; the flow stops and resumes from its snapshot.
-    """
-    waiting = [new_record(topic, record) for record in records]
-    while waiting:
-        try:
-            return log.append(waiting)
-        except KeyErased:
-            kept = [new for new in waiting if not log.erased(new.key)]
-            if len(kept) == len(waiting):
-                raise
-            waiting = kept
-        except RecordTooLarge:
-            kept = [new for new in waiting if len(new.value) <= MAX_RECORD_BYTES]
-            if len(kept) == len(waiting):
-                raise
-            for new in waiting:
-                if len(new.value) > MAX_RECORD_BYTES:
-                    _bury_large(log, new)
-            waiting = kept
-    return []
-
-
-def _bury_large(log: EventLog, new: NewRecord) -> None:
-    """Say in `dead-letters` that a flow made a record no log takes; the flow goes on."""
-    logger.error("record_too_large", topic=new.topic, size=len(new.value))
-    letter = DeadLetter(
-        session_id=new.key,
-        event_id=derive_id(new.topic, new.event_id, "too large"),
-        created_at=datetime.now(UTC),
-        topic=new.topic,
-        offset=-1,
-        flow=new.topic,
-        reason=f"a record of {len(new.value)} bytes is larger than the log takes; it was never stored",
-        value_base64=base64.b64encode(new.value[:DEAD_VALUE_BYTES]).decode(),
-    )
-    append_unless_erased(log, "dead-letters", [letter])

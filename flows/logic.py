@@ -14,8 +14,8 @@ from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog, LogRecord
 from flows.clock import FlowClock
-from flows.connectors import DEAD_VALUE_BYTES, append_unless_erased
 from flows.marks import Mark
+from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
 from operators.base import Operator
 from schemas.base import Record, derive_id
 from schemas.codec import decode

@@ -11,9 +11,10 @@ from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic, AnswersOptions
 from flows.clock import FlowClock
-from flows.connectors import LogSink, LogSource, Reading, ReadingState, StopFlag
+from flows.connectors import LogSource, Reading, ReadingState, StopFlag
 from flows.logic import Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
+from flows.sink import LogSink
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
@@ -103,7 +104,7 @@ class Wiring:
         )
         made = op.stateful_batch(f"{spec.name}-step", arrived, self._builder(spec.name, clock))
         tells = self.marks and any(spec.name in other.after for other in FLOWS.values() if other.timed)
-        op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes, spec.name, tells=tells))
+        op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes, spec.name, reading, tells=tells))
 
     def _upstream(self, spec: FlowSpec) -> UpstreamMarks:
         marks = UpstreamMarks(self.log, {name: FLOWS[name].writes for name in spec.after})
