@@ -1,8 +1,8 @@
-"""What each hop adds while captions come steadily: append -> utterance -> question -> first delta, embedded and Kafka.
+"""What each hop adds while captions come steadily: append -> utterance -> question -> first delta.
 
-``uv run --extra kafka python -m benchmarks.hops`` starts a real broker and, in one run, measures the embedded flows, all
-flows in one process on Kafka, and a process per role on Kafka (time travels by marks), with an instant model, no wait
-after a plain question and durability on (snapshots, acks=all). Beside them stands the floor: a bare client that
+``uv run --extra kafka python -m benchmarks.hops`` starts a real broker and, in one run, measures the embedded flows,
+all flows in one process on Kafka, and a process per role on Kafka (time travels by marks), with an instant model, no
+wait after a plain question and durability on (snapshots, acks=all). Beside them stands the floor: a bare client that
 produces to the same broker and consumes again. The result is ``benchmarks/results/hops.json``.
 """
 
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path

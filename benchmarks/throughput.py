@@ -189,10 +189,10 @@ def measured(log: EventLog, pid: int, start: Callable[[Watch], Any], plan: Plan)
         }
 
 
-def runner_of(log: EventLog, recovery: Path, names: Sequence[str] = NAMES) -> FlowRunner:
+def runner_of(log: EventLog, recovery: Path, names: Sequence[str] = NAMES, epoch_s: float = 0.5) -> FlowRunner:
     """Give the flows with an instant model, recovery on."""
     operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0))
-    options = FlowOptions(recovery, operators=operators, names=tuple(names))
+    options = FlowOptions(recovery, epoch_s=epoch_s, operators=operators, names=tuple(names))
     return FlowRunner(log, Answering(NoPassages(), InstantModel()), options)
 
 
@@ -206,10 +206,10 @@ def embedded(folder: Path, plan: Plan) -> dict[str, Any]:
     return result
 
 
-def child_main(url: str, recovery: Path, names: Sequence[str]) -> None:
+def child_main(url: str, recovery: Path, epoch_s: float) -> None:
     """Run the flows on Kafka until told to stop."""
     log = open_log(url, follow=())
-    runner = runner_of(log, recovery, names)
+    runner = runner_of(log, recovery, epoch_s=epoch_s)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     runner.start()
@@ -260,9 +260,15 @@ def everything(folder: Path, wanted: Sequence[str], plan: Plan) -> dict[str, Any
     from tests.kafka.broker import Broker
 
     broker = Broker(folder / "broker").start()
-    mine = [sys.executable, "-m", "benchmarks.throughput", "--child", f"kafka://{broker.address}/ours"]
+    mine = [sys.executable, "-m", "benchmarks.throughput", "--child", f"kafka://{broker.address}"]
+
+    def ours(name: str, epoch_s: float) -> list[str]:
+        return [*mine[:-1], f"{mine[-1]}/{name}", "--recovery", str(folder / name), "--epoch", str(epoch_s)]
+
     commands: dict[str, tuple[str, Callable[[], list[str]], dict[str, str]]] = {
-        "kafka": ("ours", lambda: [*mine, "--recovery", str(folder / "recovery-kafka")], {}),
+        "kafka": ("kafka", lambda: ours("kafka", 0.5), {}),
+        # quixstreams makes what it did durable every 5 s by default, and a fault repeats as much.
+        "kafka_snapshot_5s": ("kafka_snapshot_5s", lambda: ours("kafka_snapshot_5s", 5.0), {}),
     }
     quiet_env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     python: list[Path] = []
@@ -289,7 +295,7 @@ def everything(folder: Path, wanted: Sequence[str], plan: Plan) -> dict[str, Any
     return result
 
 
-ENGINES = ("embedded", "kafka", "quixstreams_topics", "quixstreams_chain")
+ENGINES = ("embedded", "kafka", "kafka_snapshot_5s", "quixstreams_topics", "quixstreams_chain")
 
 
 def main() -> None:
@@ -302,11 +308,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--recovery", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--names", nargs="+", default=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--epoch", type=float, default=0.5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     if options.child:
-        child_main(options.child, options.recovery, options.names)
+        child_main(options.child, options.recovery, options.epoch)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the children and the broker end as well
     plan = Plan(options.captions, options.rate, options.questions)
