@@ -102,6 +102,14 @@ class EventLog(Protocol):
     and `UnknownTopic` for a topic that is not in the table.
     """
 
+    @property
+    def far(self) -> bool:
+        """Say whether an append waits for another machine, so that it is worth sending the next one meanwhile.
+
+        Such a log refuses the record of an erased key at once, before it sends anything.
+        """
+        ...
+
     def append(self, records: Sequence[NewRecord]) -> list[Appended]:
         """Store records, all or none, and wait until they are as durable as the log promises.
 

@@ -15,6 +15,11 @@ class BranchLog:
         """Read from `trunk`, write to `branch`; both stay the caller's to close."""
         self._trunk, self._branch = trunk, branch
 
+    @property
+    def far(self) -> bool:
+        """Say whether the branch is far."""
+        return self._branch.far
+
     def append(self, records: Sequence[NewRecord]) -> list[Appended]:
         """Store records in the branch; see `EventLog.append`."""
         return self._branch.append(records)

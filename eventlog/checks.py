@@ -26,7 +26,7 @@ def what_is_wrong(records: Sequence[NewRecord]) -> Exception | None:
         except UnknownTopic as error:
             return error
         for name, text in (("key", record.key), ("event_id", record.event_id)):
-            if not isinstance(text, str) or not text or any("\ud800" <= char <= "\udfff" for char in text):
+            if not isinstance(text, str) or not text or (not text.isascii() and _has_surrogate(text)):
                 return ValueError(f"the {name} of a record must be Unicode text")
         if not isinstance(record.at_s, int | float) or not math.isfinite(record.at_s):
             return ValueError("the time of a record must be a finite number")
@@ -35,6 +35,10 @@ def what_is_wrong(records: Sequence[NewRecord]) -> Exception | None:
         if len(record.value) > MAX_RECORD_BYTES:
             return RecordTooLarge(f"a record of {len(record.value):,} bytes; at most {MAX_RECORD_BYTES:,} are taken")
     return None
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def tell(subscribers: Iterable[Notify], keys: frozenset[str]) -> None:

@@ -30,6 +30,9 @@ class InMemoryLog:
         self._subscribers: tuple[Notify, ...] = ()
         self._closed = False
 
+    far = False
+    """An append is over within a millisecond."""
+
     def append(self, records: Sequence[NewRecord]) -> list[Appended]:
         """Store records; see `EventLog.append`."""
         with self._lock:

@@ -98,6 +98,9 @@ class KafkaLog:
         if keys and not behind:
             tell(self._subscribers, frozenset(keys))
 
+    far = True
+    """An append waits for the broker."""
+
     def append(self, records: Sequence[NewRecord]) -> list[Appended]:
         """Store records and wait; see `EventLog.append`."""
         return self.submit(records).result()

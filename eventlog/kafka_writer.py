@@ -1,8 +1,9 @@
 """Writes to Kafka: every record is known to be stored before its append is acknowledged."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import structlog
@@ -81,7 +82,7 @@ class KafkaWriter:
                         record.value,
                         record.key.encode(),
                         partition,
-                        on_delivery=batch.reporter(number),
+                        on_delivery=partial(batch.report, number),
                         timestamp=max(1, int(record.at_s * 1000)),
                         headers=headers_of(record),
                     )
@@ -119,19 +120,16 @@ class _Batch:
         if not count:
             outcome.set_result([])
 
-    def reporter(self, number: int) -> Callable[[KafkaError | None, Any], None]:
-        def report(error: KafkaError | None, message: Any) -> None:
-            if error is not None:
-                self.fail(log_error(error, f"the Kafka broker at {self._brokers} did not store the record"))
-                return
-            with self._guard:
-                self._offsets[number] = message.offset()
-                self._left -= 1
-                whole = not self._left and not self._outcome.done()
-            if whole:
-                self._outcome.set_result(self._offsets)
-
-        return report
+    def report(self, number: int, error: KafkaError | None, message: Any) -> None:
+        if error is not None:
+            self.fail(log_error(error, f"the Kafka broker at {self._brokers} did not store the record"))
+            return
+        with self._guard:
+            self._offsets[number] = message.offset()
+            self._left -= 1
+            whole = not self._left and not self._outcome.done()
+        if whole:
+            self._outcome.set_result(self._offsets)
 
     def fail(self, error: LogError | ValueError) -> None:
         with self._guard:

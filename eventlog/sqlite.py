@@ -78,6 +78,9 @@ class SqliteLog:
         self._thread = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
         self._thread.start()
 
+    far = False
+    """An append is over within a millisecond."""
+
     def append(self, records: Sequence[NewRecord]) -> list[Appended]:
         """Store records and wait; see `EventLog.append`."""
         return self.submit(records).result()

@@ -27,6 +27,7 @@ class FlowClock:
 
     def now_s(self) -> float:
         """Give the time; it may stand still while there is a backlog, and never runs ahead of the wall clock."""
-        read_s = self._reading.read_until_s()
-        own = self._wall() - MARGIN_S if read_s is None else read_s
+        wall_s = self._wall()
+        read_s = self._reading.read_until_s(wall_s)
+        own = wall_s - MARGIN_S if read_s is None else read_s
         return min([own, *(clock.now_s() for clock in self._upstream)])

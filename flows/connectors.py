@@ -1,37 +1,29 @@
-"""Where flows read and write: a Bytewax source and sink over the event log.
+"""Where flows read: a Bytewax source over the event log.
 
 The stock Kafka connectors of Bytewax drop delivery failures and skip records in a few cases, so both ends
-are ours and the same for every log (docs/decisions/001-shape.md).
+are ours and the same for every log (docs/decisions/001-shape.md); the other end is `flows.sink`.
 """
 
-import base64
 import heapq
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from eventlog.base import Appended, EventLog, LogReader, LogRecord, NewRecord
-from eventlog.records import new_record
-from flows.marks import MARGIN_S, Mark, MarkSender, MarkWriter, UpstreamMarks
-from schemas.base import Record, derive_id
-from schemas.dead_letters import DeadLetter
-from schemas.errors import KeyErased, OffsetGone, RecordTooLarge
-from schemas.topics import MAX_RECORD_BYTES
+from eventlog.base import EventLog, LogReader, LogRecord
+from flows.marks import MARGIN_S, Mark, MarkSender, UpstreamMarks
+from schemas.errors import OffsetGone
 
-__all__ = ["LogSink", "LogSource", "Reading", "ReadingState", "StopFlag", "append_unless_erased"]
+__all__ = ["FlowsSource", "LogSource", "Read", "Reading", "ReadingState", "StopFlag"]
 
 logger = structlog.get_logger("flows")
 
 BATCH_RECORDS = 500  # past this a larger batch gains nothing (docs/decisions/001-shape.md)
 IDLE_AFTER_S = 1.0
 IDLE_POLL_MS = 8.0
-DEAD_VALUE_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -65,20 +57,29 @@ class ReadingState:
         last_at_s: Producer time of the newest record read, 0 before the first.
         ends: Offset after the last record of each, as far as the log tells without asking.
         unread: Partitions with more to read -> producer time of the last record read of them.
+        unwritten: What the flow has made of it and is not in the log yet -> the oldest producer time in it, and the
+            wall clock from which on it is surely read by the next flow.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
     last_at_s: float = 0.0
     ends: dict[str, int] = field(default_factory=dict)
     unread: dict[int, float] = field(default_factory=dict)
+    unwritten: dict[int, tuple[float, float]] = field(default_factory=dict)
 
-    def read_until_s(self) -> float | None:
-        """Give the time up to which all was read while there is a backlog; None when there is none."""
-        return min(list(self.unread.values()), default=None)
+    def read_until_s(self, wall_s: float) -> float | None:
+        """Give the time up to which all was read and passed on; None when nothing waits."""
+        waiting = list(self.unread.values())
+        for number, (at_s, until_s) in list(self.unwritten.items()):
+            if until_s < wall_s:
+                self.unwritten.pop(number, None)
+            else:
+                waiting.append(at_s)
+        return min(waiting, default=None)
 
 
-class LogSource(FixedPartitionedSource[LogRecord | Mark, dict[str, int]]):
-    """Reads one or several topics of the log in the order in which they were produced.
+class LogSource:
+    """Reads one or several topics of the log for one flow, in the order in which they were produced.
 
     Topics that one flow reads together lie in the same partition for the same session, so they are read as
     one: a session's ``opened`` is never overtaken by its first caption, not even in a long backlog.
@@ -101,20 +102,82 @@ class LogSource(FixedPartitionedSource[LogRecord | Mark, dict[str, int]]):
         """Close the reader that all partitions share; called when the flow has ended."""
         self._reader.close()
 
+    def partitions(self) -> int:
+        """Give the number of partitions."""
+        return max(self._log.partitions(topic) for topic in self._topics)
+
+    def open(self, partition: int, resume_state: dict[str, int] | None) -> "_Partition":
+        """Open one partition at the position of the snapshot, or at the start."""
+        start = resume_state or dict.fromkeys(self._topics, 0)
+        return _Partition((self._log, self._reader), partition, start, self._reading, self._stop, self._options)
+
+
+Read = tuple[str, list[LogRecord | Mark]]
+"""What was read at once for a flow, with the flow's name."""
+
+
+class FlowsSource(FixedPartitionedSource[Read, dict[str, dict[str, int]]]):
+    """Reads for all flows of a process.
+
+    Bytewax holds a source up at the end of an epoch until every other one has ended its epoch as well. With a source
+    for each flow they drift apart, until the quickest reads but once per epoch: on Kafka a question took 190 ms (p50)
+    to be noticed. The partitions of one source begin and end their epochs together.
+    """
+
+    def __init__(self, flows: Mapping[str, LogSource]) -> None:
+        """Read for these flows, by name."""
+        self._flows = dict(flows)
+
     def list_parts(self) -> list[str]:
         """Name the partitions, "0", "1", ..."""
-        return [str(number) for number in range(max(self._log.partitions(topic) for topic in self._topics))]
+        return [str(number) for number in range(max(source.partitions() for source in self._flows.values()))]
 
     def build_part(
-        self, step_id: str, for_part: str, resume_state: dict[str, int] | None
-    ) -> StatefulSourcePartition[LogRecord | Mark, dict[str, int]]:
-        """Open one partition at the position of the snapshot, or at the start."""
+        self, step_id: str, for_part: str, resume_state: dict[str, dict[str, int]] | None
+    ) -> StatefulSourcePartition[Read, dict[str, dict[str, int]]]:
+        """Open one partition for every flow."""
         del step_id
-        start = resume_state or dict.fromkeys(self._topics, 0)
-        return _Partition((self._log, self._reader), int(for_part), start, self._reading, self._stop, self._options)
+        state = resume_state or {}
+        return _FlowsPartition(
+            {name: source.open(int(for_part), state.get(name)) for name, source in self._flows.items()}
+        )
 
 
-class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
+class _FlowsPartition(StatefulSourcePartition[Read, dict[str, dict[str, int]]]):
+    def __init__(self, flows: "dict[str, _Partition]") -> None:
+        self._flows = flows
+        self._due = dict.fromkeys(flows, 0.0)
+
+    def next_batch(self) -> list[Read]:
+        found: list[Read] = []
+        now = time.monotonic()
+        for name, due in list(self._due.items()):
+            if due > now:
+                continue
+            part = self._flows[name]
+            try:
+                batch = part.next_batch()
+            except StopIteration:
+                del self._due[name]
+                continue
+            if batch:
+                found.append((name, batch))
+            self._due[name] = now + part.pause_s()
+        if not self._due:
+            raise StopIteration
+        return found
+
+    def next_awake(self) -> datetime | None:
+        wait_s = min(self._due.values()) - time.monotonic()
+        return datetime.now(UTC) + timedelta(seconds=wait_s) if wait_s > 0 else None
+
+    def snapshot(self) -> dict[str, dict[str, int]]:
+        return {name: part.snapshot() for name, part in self._flows.items()}
+
+
+class _Partition:
+    """One partition of the topics of one flow."""
+
     def __init__(
         self,
         log: tuple[EventLog, LogReader],
@@ -128,8 +191,8 @@ class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
         self._partition, self._next = partition, dict(start)
         self._last: dict[str, int] = {}
         self._reading, self._stop = reading, stop
-        self._busy = timedelta(milliseconds=options.poll_ms)
-        self._idle = timedelta(milliseconds=max(options.poll_ms, IDLE_POLL_MS))
+        self._busy_s = options.poll_ms / 1000
+        self._idle_s = max(options.poll_ms, IDLE_POLL_MS) / 1000
         self._sender = None
         if options.upstream is not None:
             partitions = max(log[0].partitions(topic) for topic in start)
@@ -142,7 +205,7 @@ class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
             reading.positions[f"{topic}/{partition}"] = position
         reading.unread[partition] = 0.0
 
-    def next_batch(self) -> Iterable[LogRecord | Mark]:
+    def next_batch(self) -> list[LogRecord | Mark]:
         if self._stop.raised:
             raise StopIteration
         began_s = time.time()
@@ -150,7 +213,7 @@ class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
         if self._finishing and not batch and self._partition not in self._reading.unread:
             raise StopIteration
         if self._sender is None:
-            return batch
+            return list(batch)
         caught_up = self._partition not in self._reading.unread
         until_s = began_s - MARGIN_S if caught_up else min(began_s - MARGIN_S, self._last_at_s)
         return [*batch, *self._sender.marks((record.key for record in batch), until_s, self._next)]
@@ -202,11 +265,11 @@ class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
         else:
             self._reading.unread[self._partition] = self._last_at_s
 
-    def next_awake(self) -> datetime | None:
+    def pause_s(self) -> float:
+        """Give how long to wait before the next look."""
         if self._more:
-            return None
-        quiet = time.monotonic() - self._last_found > IDLE_AFTER_S
-        return datetime.now(UTC) + (self._idle if quiet else self._busy)
+            return 0.0
+        return self._idle_s if time.monotonic() - self._last_found > IDLE_AFTER_S else self._busy_s
 
     def snapshot(self) -> dict[str, int]:
         self._reader.commit({(topic, self._partition): position for topic, position in self._next.items()})
@@ -226,79 +289,3 @@ def _merged(heads: list[list[LogRecord]], bound: float | None) -> Iterator[LogRe
         if bound is not None and at_s > bound:
             return
         yield record
-
-
-class LogSink(DynamicSink[Any]):
-    """Appends what a flow makes to one topic; returns only when the log has it.
-
-    Items are ``(shard, record)``. A record whose session was erased meanwhile is dropped: nothing may be
-    kept of it.
-    """
-
-    def __init__(self, log: EventLog, topic: str, flow: str = "", *, tells: bool = False) -> None:
-        """Write to `topic` of `log`; with `tells`, let flows in other processes know how far `flow` has come."""
-        self._log, self._topic, self._flow, self._tells = log, topic, flow, tells
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[Any]:
-        """Open the sink of one worker."""
-        del step_id, worker_count
-        writer = MarkWriter(self._log, self._flow, worker_index) if self._tells else None
-        return _SinkPartition(self._log, self._topic, writer)
-
-
-class _SinkPartition(StatelessSinkPartition[tuple[str, Record | Mark]]):
-    def __init__(self, log: EventLog, topic: str, marks: MarkWriter | None) -> None:
-        self._log, self._topic, self._marks = log, topic, marks
-
-    def write_batch(self, items: list[tuple[str, Record | Mark]]) -> None:
-        records = [item for _, item in items if not isinstance(item, Mark)]
-        stored = append_unless_erased(self._log, self._topic, records)
-        if self._marks is not None:
-            for one in stored:
-                self._marks.wrote(one.partition, one.offset)
-            self._marks.passed(item for _, item in items if isinstance(item, Mark))
-
-
-def append_unless_erased(log: EventLog, topic: str, records: Sequence[Record]) -> list[Appended]:
-    """Append records and wait for the log; leave out those of sessions that were erased and those too large to store.
-
-    Returns:
-        Where the others lie.
-
-    Raises:
-        LogUnavailable: The log cannot store now; the flow stops and resumes from its snapshot.
-    """
-    waiting = [new_record(topic, record) for record in records]
-    while waiting:
-        try:
-            return log.append(waiting)
-        except KeyErased:
-            kept = [new for new in waiting if not log.erased(new.key)]
-            if len(kept) == len(waiting):
-                raise
-            waiting = kept
-        except RecordTooLarge:
-            kept = [new for new in waiting if len(new.value) <= MAX_RECORD_BYTES]
-            if len(kept) == len(waiting):
-                raise
-            for new in waiting:
-                if len(new.value) > MAX_RECORD_BYTES:
-                    _bury_large(log, new)
-            waiting = kept
-    return []
-
-
-def _bury_large(log: EventLog, new: NewRecord) -> None:
-    """Say in `dead-letters` that a flow made a record no log takes; the flow goes on."""
-    logger.error("record_too_large", topic=new.topic, size=len(new.value))
-    letter = DeadLetter(
-        session_id=new.key,
-        event_id=derive_id(new.topic, new.event_id, "too large"),
-        created_at=datetime.now(UTC),
-        topic=new.topic,
-        offset=-1,
-        flow=new.topic,
-        reason=f"a record of {len(new.value)} bytes is larger than the log takes; it was never stored",
-        value_base64=base64.b64encode(new.value[:DEAD_VALUE_BYTES]).decode(),
-    )
-    append_unless_erased(log, "dead-letters", [letter])

@@ -1,6 +1,7 @@
 """Runs an operator inside Bytewax: many sessions per key, timers, snapshots, faults."""
 
 import base64
+import itertools
 import pickle
 import time
 import zlib
@@ -12,10 +13,11 @@ from typing import Any, NamedTuple
 import structlog
 from bytewax.operators import StatefulBatchLogic
 
-from eventlog.base import EventLog, LogRecord
+from eventlog.base import EventLog
 from flows.clock import FlowClock
-from flows.connectors import DEAD_VALUE_BYTES, append_unless_erased
+from flows.connectors import Read
 from flows.marks import Mark
+from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
 from operators.base import Operator
 from schemas.base import Record, derive_id
 from schemas.codec import decode
@@ -61,12 +63,12 @@ class Decoder:
         """Decode for `flow`."""
         self._log, self._flow = log, flow
 
-    def __call__(self, batch: list[LogRecord | Mark]) -> Iterable[tuple[str, Arrived | Mark]]:
-        """Decode a batch, keeping its order; marks pass through to their shard."""
+    def __call__(self, batch: list[Read]) -> Iterable[tuple[str, Arrived | Mark]]:
+        """Decode what was read for this flow, keeping its order; marks pass through to their shard."""
         good: list[tuple[str, Arrived | Mark]] = []
         # A producer whose clock has jumped ahead must not set timers that wait until the others have caught up.
         latest_s = time.time() + CLOCKS_AGREE_S
-        for lying in batch:
+        for lying in itertools.chain.from_iterable(found for flow, found in batch if flow == self._flow):
             if isinstance(lying, Mark):
                 good.append((str(lying.shard), lying))
                 continue

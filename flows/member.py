@@ -1,6 +1,7 @@
 """Runs flows as one process of a Bytewax cluster: no repair inside, a fault ends the process and all start again."""
 
 import contextlib
+import gc
 import shutil
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from bytewax.testing import cluster_main
 from eventlog.base import EventLog
 from eventlog.records import new_record
 from flows.answering_room import AnsweringRoom
-from flows.run import STATE_VERSION
+from flows.run import GARBAGE_AFTER, STATE_VERSION
 from flows.wiring import FLOWS, Operators, Wiring
 from operators.answering import Answering
 from schemas.base import Record, derive_id
@@ -81,6 +82,7 @@ class FlowMember:
 
     def start(self) -> None:
         """Start; the flows go on where the cluster's last snapshot stands."""
+        gc.set_threshold(*GARBAGE_AFTER)
         self._thread.start()
         self._beats.start()
 

@@ -1,6 +1,7 @@
 """Runs the flows in a thread: recovery, restart after a fault, progress, stop."""
 
 import contextlib
+import gc
 import shutil
 import threading
 import time
@@ -26,8 +27,11 @@ __all__ = ["FlowOptions", "FlowRunner"]
 
 logger = structlog.get_logger("flows")
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
+GARBAGE_AFTER = 20_000, 20, 50
+"""When Python looks for garbage in a process that runs flows. Their state is trees without cycles, of which every
+record makes a few parts anew: with Python's own numbers a quarter of the work was looking through all sessions."""
 RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 QUICK_FAILURES_BEFORE_FRESH = 3
 PROBE_BYTES = 1_000_000
@@ -72,6 +76,7 @@ class FlowRunner:
 
     def start(self) -> None:
         """Start the thread; the flows go on where their last snapshot stands."""
+        gc.set_threshold(*GARBAGE_AFTER)
         self._room = AnsweringRoom(self._answering, self._options.answers_at_once)
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._thread.start()

@@ -11,9 +11,10 @@ from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic, AnswersOptions
 from flows.clock import FlowClock
-from flows.connectors import LogSink, LogSource, Reading, ReadingState, StopFlag
+from flows.connectors import FlowsSource, LogSource, Read, Reading, ReadingState, StopFlag
 from flows.logic import Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
+from flows.sink import LogSink
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
@@ -84,26 +85,30 @@ class Wiring:
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
         flow = Dataflow("rejoinder")
+        lying = op.input("in", flow, FlowsSource({name: self._source(FLOWS[name]) for name in names}))
         for name in names:
-            self._add(flow, FLOWS[name])
+            self._add(lying, FLOWS[name])
         return flow
 
-    def _add(self, flow: Dataflow, spec: FlowSpec) -> None:
+    def _source(self, spec: FlowSpec) -> LogSource:
         reading = self.readings.setdefault(spec.name, ReadingState())
+        options = Reading(self.poll_ms, self._upstream(spec) if self.marks and spec.timed else None, self.finishing)
+        source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, options)
+        self.sources.append(source)
+        return source
+
+    def _add(self, lying: Stream[Read], spec: FlowSpec) -> None:
+        reading = self.readings[spec.name]
         clock = None
         if not self.marks:
             before = [self.clocks[name] for name in spec.after if name in self.clocks]
             clock = self.clocks[spec.name] = FlowClock(reading, before)
-        options = Reading(self.poll_ms, self._upstream(spec) if self.marks and spec.timed else None, self.finishing)
-        source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, options)
-        self.sources.append(source)
-        lying = op.input(f"{spec.name}-in", flow, source)
         arrived: Stream[tuple[str, Arrived | Mark]] = op.flat_map_batch(
             f"{spec.name}-decode", lying, Decoder(self.log, spec.name)
         )
         made = op.stateful_batch(f"{spec.name}-step", arrived, self._builder(spec.name, clock))
         tells = self.marks and any(spec.name in other.after for other in FLOWS.values() if other.timed)
-        op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes, spec.name, tells=tells))
+        op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes, spec.name, reading, tells=tells))
 
     def _upstream(self, spec: FlowSpec) -> UpstreamMarks:
         marks = UpstreamMarks(self.log, {name: FLOWS[name].writes for name in spec.after})

@@ -59,3 +59,15 @@ def test_a_writer_tells_how_far_its_output_reaches() -> None:
     told = decode("progress", log.read("progress", 0, 0, 9)[0].value)
     assert told.marks == {3: 10.0, 4: 11.0}
     assert told.below == {0: 42}
+
+
+def test_marks_of_many_busy_shards_come_more_slowly() -> None:
+    sender = MarkSender(0, 1, UpstreamMarks(InMemoryLog(), {}))
+    keys = [f"s{number}" for number in range(2_000)]
+    assert len(sender.marks(keys, 50.0, {})) == SHARDS
+    time.sleep(0.03)
+    assert sender.marks(keys, 51.0, {}) == [], "two hundred and fifty-six marks every 25 ms would be too many"
+    quiet = MarkSender(0, 1, UpstreamMarks(InMemoryLog(), {}))
+    quiet.marks(keys[:3], 50.0, {})
+    time.sleep(0.03)
+    assert len(quiet.marks(keys[:3], 51.0, {})) == 3
