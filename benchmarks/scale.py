@@ -93,14 +93,16 @@ class Flows:
         return found
 
     def settle(self, seconds: float = 300.0) -> dict[str, Any]:
-        """Wait until nothing is left to read in any flow."""
+        """Wait until nothing is left to read in any flow; gives how it stood when that was first seen."""
         end, quiet = time.monotonic() + seconds, 0
+        first: dict[str, Any] = {}
         while time.monotonic() < end:
             told = self.ask()
-            quiet = quiet + 1 if told["alive"] and told["behind"] == 0 else 0
-            if quiet == 3:
-                return told
-            time.sleep(0.1)
+            done = told["alive"] and told["behind"] == 0
+            quiet, first = (quiet + 1, first if quiet else told) if done else (0, {})
+            if quiet == 4:
+                return first
+            time.sleep(0.025)
         message = "the flows did not catch up"
         raise TimeoutError(message)
 
@@ -161,12 +163,14 @@ def _quartiles(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(ordered), "least": ordered[0], "most": ordered[-1]}
 
 
-def by_sessions(folder: Path, counts: Sequence[int], warm: int, block: int, rounds: int) -> dict[str, Any]:
+def by_sessions(
+    folder: Path, counts: Sequence[int], warm: int, block: int, rounds: int, epoch_s: float
+) -> dict[str, Any]:
     """Measure the cost per caption with several numbers of sessions, turn by turn."""
     began_s = time.time() - 8 * 3600
     crowds = [Crowd(f"n{count}", count, began_s) for count in counts]
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(flows(folder / crowd.name)) for crowd in crowds]
+        running = [stack.enter_context(flows(folder / crowd.name, epoch_s)) for crowd in crowds]
         taken = [0] * len(crowds)
         for place, (crowd, one) in enumerate(zip(crowds, running, strict=True)):
             one.give(crowd.opened(number) for number in range(crowd.count))
@@ -250,7 +254,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--flows", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
-    parser.add_argument("--epoch", type=float, default=0.5, help=argparse.SUPPRESS)
+    parser.add_argument("--epoch", type=float, default=0.5, help="seconds between snapshots")
     options = parser.parse_args()
     if options.flows:
         serve_flows(options.flows, options.folder / "recovery", options.epoch)
@@ -260,7 +264,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         if "sessions" in options.part:
             result["by_sessions"] = by_sessions(
-                Path(name), options.sessions, options.warm, options.block, options.rounds
+                Path(name), options.sessions, options.warm, options.block, options.rounds, options.epoch
             )
         if "age" in options.part:
             result["by_age"] = by_age(Path(name), options.aged, options.hours, 120.0, options.rounds)

@@ -1,6 +1,5 @@
 """questions + memory + meeting -> answers: starts a model call per question and hands its pieces on as they come."""
 
-import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from flows.answering_room import AnsweringRoom, Call
 from flows.encoded_memory import EncodedMemory, Lines, lines_read
 from flows.logic import SWEEP_S, Arrived
 from flows.marks import Mark
+from flows.packing import pack, unpack
 from operators.answering import AnswerContext, AnswerDone, AnswerText
 from operators.ports import SearchScope
 from schemas.answers import Answer, AnswerDelta, AnswerFailed, Cause, answer_id_of
@@ -130,8 +130,8 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
 
     def _unpack(self, session: _Session, piece: Piece) -> None:
         packed, session.touched_s, session.closed_s, _ = piece
-        session.opened, said, notes, waiting, session.withdrawn, session.offsets = pickle.loads(packed)  # noqa: S301 - ours
-        session.memory = EncodedMemory(said, notes)
+        session.opened, remembered, waiting, session.withdrawn, session.offsets = unpack(packed)
+        session.memory = EncodedMemory.of(remembered)
         for question, context, lines in waiting:
             self._begin(session, question, context, lines)
 
@@ -331,10 +331,8 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         for session_id in self.changed:
             session = self.sessions[session_id]
             waiting = tuple((one.question, one.context, one.lines) for one in session.running.values())
-            memory = session.memory
-            state = (session.opened, memory.said, memory.notes, waiting, session.withdrawn, session.offsets)
-            packed = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
-            self.pieces[session_id] = packed, session.touched_s, session.closed_s, bool(waiting)
+            state = (session.opened, session.memory.lines(), waiting, session.withdrawn, session.offsets)
+            self.pieces[session_id] = pack(state), session.touched_s, session.closed_s, bool(waiting)
         self.changed.clear()
         return dict(self.pieces)
 

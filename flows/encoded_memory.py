@@ -1,5 +1,6 @@
 """What is remembered of a session, each line as bytes: made once, snapshot as they are, read only for a question."""
 
+import json
 from dataclasses import dataclass, field
 
 from operators.memory import MOST_NOTES, WINDOW_LINES, Memory
@@ -30,6 +31,12 @@ class EncodedMemory:
             self.notes[note.note_id] = note.model_dump_json().encode()
         while len(self.notes) > MOST_NOTES:
             del self.notes[next(iter(self.notes))]
+
+    @classmethod
+    def of(cls, lines: Lines) -> "EncodedMemory":
+        """Give the memory of such lines."""
+        said = {json.loads(one)["utterance_id"]: one for one in lines[0]}
+        return cls(said, {json.loads(one)["note_id"]: one for one in lines[1]})
 
     def lines(self) -> Lines:
         """Give what is remembered now."""

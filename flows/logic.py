@@ -2,7 +2,6 @@
 
 import base64
 import heapq
-import pickle
 import time
 import zlib
 from collections import deque
@@ -18,6 +17,7 @@ from eventlog.base import EventLog, LogRecord
 from flows.clock import FlowClock
 from flows.connectors import DEAD_VALUE_BYTES, append_unless_erased
 from flows.marks import Mark
+from flows.packing import pack, unpack
 from operators.base import Operator
 from schemas.base import Record, derive_id
 from schemas.codec import decode
@@ -191,7 +191,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     def _state(self, session_id: str, kept: _Kept) -> Any:
         """Give a session's state; after a restart it is unpacked at the first record that needs it."""
         if kept.state is None:
-            kept.state = pickle.loads(self.pieces[session_id][0])  # noqa: S301 - our own snapshot
+            kept.state = unpack(self.pieces[session_id][0])
         return kept.state
 
     def _fire(self, until_s: float, out: list[Record | Mark]) -> None:
@@ -276,7 +276,6 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         """Give the pickled sessions; only those that changed are pickled anew."""
         for session_id in self.changed:
             kept = self.sessions[session_id]
-            packed = pickle.dumps(kept.state, pickle.HIGHEST_PROTOCOL)
-            self.pieces[session_id] = packed, kept.touched_s, kept.due_s, kept.closed_s
+            self.pieces[session_id] = pack(kept.state), kept.touched_s, kept.due_s, kept.closed_s
         self.changed.clear()
         return dict(self.pieces)
