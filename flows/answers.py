@@ -1,9 +1,9 @@
 """questions + memory + meeting -> answers: starts a model call per question and hands its pieces on as they come."""
 
-import pickle
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -11,10 +11,11 @@ from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom, Call
-from flows.logic import Arrived
+from flows.encoded_memory import EncodedMemory, Lines, lines_read
+from flows.logic import SWEEP_S, Arrived
 from flows.marks import Mark
+from flows.packing import pack, unpack
 from operators.answering import AnswerContext, AnswerDone, AnswerText
-from operators.memory import EMPTY_MEMORY, Memory, apply_update
 from operators.ports import SearchScope
 from schemas.answers import Answer, AnswerDelta, AnswerFailed, Cause, answer_id_of
 from schemas.base import Record, derive_id
@@ -41,23 +42,29 @@ def closing_id(answer_id: str) -> str:
 
 @dataclass(slots=True)
 class _Running:
-    """An answer being written; `call` is never part of a snapshot."""
+    """An answer being written, from a context without and `lines` with what was said; `call` is in no snapshot."""
 
     question: Question
     context: AnswerContext
     call: Call
+    lines: Lines
     next_index: int = 0
 
 
 @dataclass(slots=True)
 class _Session:
+    session_id: str
     opened: MeetingOpened | None = None
-    memory: Memory = EMPTY_MEMORY
+    memory: EncodedMemory = field(default_factory=EncodedMemory)
     running: dict[str, _Running] = field(default_factory=dict)
     withdrawn: frozenset[str] = frozenset()
     offsets: dict[str, int] = field(default_factory=dict)
     touched_s: float = 0.0
     closed_s: float | None = None
+
+
+Piece = tuple[bytes, float, float | None, bool]
+"""A session in a snapshot: its pickled state, when it was touched, when it was closed, whether questions wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class AnswersOptions:
 
 
 @dataclass(slots=True)
-class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, bytes]]):
+class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, Piece]]):
     """One shard of the answers flow.
 
     Nothing here waits: model and search run in the room's own thread. Unfinished questions are in the
@@ -87,27 +94,46 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
     attempt: int
     options: AnswersOptions = field(default_factory=AnswersOptions)
     sessions: dict[str, _Session] = field(default_factory=dict)
+    pieces: dict[str, Piece] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    # Only these are looked at when pieces are handed on: a shard may hold many sessions that ask nothing.
+    asking: dict[str, _Session] = field(default_factory=dict)
+    closed: deque[tuple[float, str]] = field(default_factory=deque)
+    swept_s: float = field(default_factory=time.time)
 
     @classmethod
     def builder(
         cls, room: AnsweringRoom, log: EventLog, attempt: int, options: AnswersOptions | None = None
-    ) -> Callable[[dict[str, bytes] | None], "AnswersLogic"]:
+    ) -> Callable[[dict[str, Piece] | None], "AnswersLogic"]:
         """Give the function that Bytewax calls to make or restore a shard."""
 
-        def build(snapshot: dict[str, bytes] | None) -> AnswersLogic:
+        def build(snapshot: dict[str, Piece] | None) -> AnswersLogic:
             logic = cls(room, log, attempt, options or AnswersOptions())
-            for session_id, packed in (snapshot or {}).items():
-                logic._restore(session_id, packed)
+            logic.pieces = dict(snapshot or {})
+            over = ((closed_s, one) for one, (_, _, closed_s, _) in logic.pieces.items() if closed_s is not None)
+            logic.closed.extend(sorted(over))
+            for session_id, (_, _, _, waits) in logic.pieces.items():
+                if waits:
+                    logic._session(session_id)
             return logic
 
         return build
 
-    def _restore(self, session_id: str, packed: bytes) -> None:
-        opened, memory, waiting, withdrawn, offsets, touched_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own
-        session = _Session(opened, memory, {}, withdrawn, offsets, touched_s, closed_s)
-        self.sessions[session_id] = session
-        for question, context in waiting:
-            self._begin(session, question, context)
+    def _session(self, session_id: str) -> _Session:
+        """Give a session; after a restart it is unpacked at the first record that needs it."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            session = self.sessions[session_id] = _Session(session_id)
+            if (piece := self.pieces.get(session_id)) is not None:
+                self._unpack(session, piece)
+        return session
+
+    def _unpack(self, session: _Session, piece: Piece) -> None:
+        packed, session.touched_s, session.closed_s, _ = piece
+        session.opened, remembered, waiting, session.withdrawn, session.offsets = unpack(packed)
+        session.memory = EncodedMemory.of(remembered)
+        for question, context, lines in waiting:
+            self._begin(session, question, context, lines)
 
     def on_batch(self, values: list[Arrived | Mark]) -> tuple[Iterable[Record], bool]:
         """Take questions, withdrawals, memory and meeting events in; time is of no matter here."""
@@ -116,8 +142,9 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
             if isinstance(arrived, Mark):
                 continue
             record = arrived.record
-            session = self.sessions.setdefault(record.session_id, _Session())
+            session = self._session(record.session_id)
             session.touched_s = arrived.at_s
+            self.changed.add(record.session_id)
             match record:
                 case Question():
                     self._ask(session, arrived, out)
@@ -125,7 +152,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
                     session.withdrawn |= {record.question_id}
                     self._stop(session, record.question_id, "cancelled", out)
                 case MemoryUpdate():
-                    session.memory = apply_update(session.memory, record)
+                    session.memory.apply(record)
                 case MeetingOpened():
                     session.opened = record
                 case MeetingClosed():
@@ -152,17 +179,18 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
             scope=SearchScope(opened.owner_id if opened else "local", opened.collections if opened else ()),
             kind=opened.kind if opened else "meeting",
             language=opened.language if opened else "en",
-            said=tuple(session.memory.said),
-            notes=tuple(session.memory.notes),
             causes=(
                 Cause(topic="questions", offset=arrived.offset),
                 *(Cause(topic=name, offset=at) for name, at in sorted(session.offsets.items()) if name != "questions"),
             ),
         )
-        self._begin(session, question, context)
+        self._begin(session, question, context, session.memory.lines())
 
-    def _begin(self, session: _Session, question: Question, context: AnswerContext) -> None:
-        session.running[question.question_id] = _Running(question, context, self.room.start(question, context))
+    def _begin(self, session: _Session, question: Question, context: AnswerContext, lines: Lines) -> None:
+        memory = lines_read(lines)
+        call = self.room.start(question, replace(context, said=memory.said, notes=memory.notes))
+        session.running[question.question_id] = _Running(question, context, call, lines)
+        self.asking[session.session_id] = session
 
     def _stop(self, session: _Session, question_id: str, reason: str, out: list[Record]) -> None:
         running = session.running.pop(question_id, None)
@@ -171,7 +199,9 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
             out.append(self._failed(running, reason))
 
     def _close(self, session: _Session, closed: MeetingClosed, out: list[Record]) -> None:
-        session.closed_s = time.time()
+        if session.closed_s is None:
+            session.closed_s = time.time()
+            self.closed.append((session.closed_s, session.session_id))
         if closed.reason == "deleted":
             for question_id in list(session.running):
                 self._stop(session, question_id, "session_closed", out)
@@ -181,25 +211,42 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
         out: list[Record] = []
         self._drain(out)
         now_s = time.time()
-        for session_id, session in list(self.sessions.items()):
-            over = session.closed_s is not None and now_s - session.closed_s > FORGET_CLOSED_S
-            if not session.running and (over or now_s - session.touched_s > FORGET_IDLE_S):
-                del self.sessions[session_id]
+        while self.closed and now_s - self.closed[0][0] > FORGET_CLOSED_S:
+            _, session_id = self.closed.popleft()
+            if session_id in self.asking:
+                self.closed.append((now_s, session_id))  # looked at again when its last answer may be there
+            else:
+                self._forget(session_id)
+        if now_s - self.swept_s > SWEEP_S:
+            self.swept_s = now_s
+            touched = {one: piece[1] for one, piece in self.pieces.items()}
+            touched.update((one, session.touched_s) for one, session in self.sessions.items())
+            for session_id, touched_s in touched.items():
+                if now_s - touched_s > FORGET_IDLE_S and session_id not in self.asking:
+                    self._forget(session_id)
         return out, self.RETAIN
+
+    def _forget(self, session_id: str) -> None:
+        self.sessions.pop(session_id, None)
+        self.pieces.pop(session_id, None)
+        self.changed.discard(session_id)
 
     def on_eof(self) -> tuple[Iterable[Record], bool]:
         """Where the topics end for good, wait for the answers that are being written."""
         out: list[Record] = []
-        while self.options.finishing and any(session.running for session in self.sessions.values()):
+        while self.options.finishing and self.asking:
             self._drain(out)
             time.sleep(DRAIN_MS / 1000)
         return out, self.RETAIN
 
     def _drain(self, out: list[Record]) -> None:
-        for session in self.sessions.values():
+        for session_id, session in list(self.asking.items()):
             for question_id, running in list(session.running.items()):
                 if running.call.pieces and self._hand_on(running, out):
                     del session.running[question_id]
+                    self.changed.add(session_id)
+            if not session.running:
+                del self.asking[session_id]
 
     def _hand_on(self, running: _Running, out: list[Record]) -> bool:
         """Turn the pieces that came into records; give whether the answer is closed."""
@@ -270,32 +317,24 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, b
         """Say when to look for pieces again: soon while a first piece is awaited."""
         waits = [
             FIRST_DRAIN_MS if running.call.first_s is None else DRAIN_MS
-            for session in self.sessions.values()
+            for session in self.asking.values()
             for running in session.running.values()
         ]
         if waits:
             return datetime.now(UTC) + timedelta(milliseconds=min(waits))
-        if any(session.closed_s is not None for session in self.sessions.values()):
-            return datetime.now(UTC) + timedelta(seconds=FORGET_CLOSED_S)
+        if self.closed:
+            return datetime.fromtimestamp(max(self.closed[0][0] + FORGET_CLOSED_S, time.time()), UTC)
         return None
 
-    def snapshot(self) -> dict[str, bytes]:
-        """Give the sessions with the questions that wait for an answer."""
-        return {
-            session_id: pickle.dumps(
-                (
-                    session.opened,
-                    session.memory,
-                    tuple((running.question, running.context) for running in session.running.values()),
-                    session.withdrawn,
-                    session.offsets,
-                    session.touched_s,
-                    session.closed_s,
-                ),
-                pickle.HIGHEST_PROTOCOL,
-            )
-            for session_id, session in self.sessions.items()
-        }
+    def snapshot(self) -> dict[str, Piece]:
+        """Give the sessions with the questions that wait for an answer; only what changed is packed anew."""
+        for session_id in self.changed:
+            session = self.sessions[session_id]
+            waiting = tuple((one.question, one.context, one.lines) for one in session.running.values())
+            state = (session.opened, session.memory.lines(), waiting, session.withdrawn, session.offsets)
+            self.pieces[session_id] = pack(state), session.touched_s, session.closed_s, bool(waiting)
+        self.changed.clear()
+        return dict(self.pieces)
 
 
 def _reason_of(error: EngineError) -> str:

@@ -1,10 +1,11 @@
 """Runs an operator inside Bytewax: many sessions per key, timers, snapshots, faults."""
 
 import base64
+import heapq
 import itertools
-import pickle
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from eventlog.base import EventLog
 from flows.clock import FlowClock
 from flows.connectors import Read
 from flows.marks import Mark
+from flows.packing import pack, unpack
 from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
 from operators.base import Operator
 from schemas.base import Record, derive_id
@@ -35,6 +37,7 @@ CLOCKS_AGREE_S = 0.2
 FORGET_CLOSED_S = 5.0
 """A closed session's state stays this long: what was said last is still on its way through the topics."""
 FORGET_IDLE_S = 24 * 3600.0
+SWEEP_S = 600.0
 MAX_TICKS = 16
 
 
@@ -103,21 +106,27 @@ def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
 
 @dataclass(slots=True)
 class _Kept:
-    """One session inside a shard; `packed` is its pickled state, made anew only when the state changed."""
+    """One session inside a shard; `state` is None while it is only known as it lay in the snapshot."""
 
     state: Any
     touched_s: float
     due_s: float | None = None
     closed_s: float | None = None
-    packed: bytes | None = None
+
+
+Piece = tuple[bytes, float, float | None, float | None]
+"""A session in a snapshot: its pickled state, when it was touched, when its timer is due, when it was closed."""
 
 
 @dataclass(slots=True)
-class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, bytes]]):
+class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, Piece]]):
     """One shard of an operator's sessions.
 
     Time inside the operator is the producer time of its records, so the same log gives the same outputs
     however fast it is read; timers between two records fire before the later one, in replay as live.
+
+    A shard holds many sessions, and every call costs what it touches: timers lie in a heap, sessions that are over in
+    a queue, and a snapshot pickles what changed since the one before.
     """
 
     flow: str
@@ -126,6 +135,12 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     log: EventLog
     finishing: bool = False
     sessions: dict[str, _Kept] = field(default_factory=dict)
+    pieces: dict[str, Piece] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    # A timer that was moved leaves its old entry behind, which is passed over when its time comes.
+    timers: list[tuple[float, str]] = field(default_factory=list)
+    closed: deque[tuple[float, str]] = field(default_factory=deque)
+    swept_s: float = field(default_factory=time.time)
 
     @classmethod
     def builder(
@@ -136,14 +151,19 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         log: EventLog,
         *,
         finishing: bool = False,
-    ) -> Callable[[dict[str, bytes] | None], "OperatorLogic"]:
+    ) -> Callable[[dict[str, Piece] | None], "OperatorLogic"]:
         """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time."""
 
-        def build(snapshot: dict[str, bytes] | None) -> OperatorLogic:
+        def build(snapshot: dict[str, Piece] | None) -> OperatorLogic:
             logic = cls(flow, operator, clock, log, finishing)
-            for session_id, packed in (snapshot or {}).items():
-                state, touched_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own snapshot
-                logic.sessions[session_id] = _Kept(state, touched_s, operator.due_s(state), closed_s, packed)
+            logic.pieces = dict(snapshot or {})
+            for session_id, (_, touched_s, due_s, closed_s) in logic.pieces.items():
+                logic.sessions[session_id] = _Kept(None, touched_s, due_s, closed_s)
+                if due_s is not None:
+                    logic.timers.append((due_s, session_id))
+            heapq.heapify(logic.timers)
+            over = ((kept.closed_s, one) for one, kept in logic.sessions.items() if kept.closed_s is not None)
+            logic.closed.extend(sorted(over))
             return logic
 
         return build
@@ -153,84 +173,117 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         out: list[Record | Mark] = []
         for arrived in values:
             if isinstance(arrived, Mark):
-                for kept in self.sessions.values():
-                    self._tick(kept, arrived.at_s, out)
+                self._fire(arrived.at_s, out)
                 out.append(arrived)
                 continue
             session_id = arrived.record.session_id
-            session = self.sessions.get(session_id)
-            if session is None:
-                session = self.sessions[session_id] = _Kept(self.operator.initial(), arrived.at_s)
-            self._tick(session, arrived.at_s, out)
-            self._step(session, arrived, out)
+            kept = self.sessions.get(session_id)
+            if kept is None:
+                kept = self.sessions[session_id] = _Kept(self.operator.initial(), arrived.at_s)
+            self._tick(session_id, kept, arrived.at_s, out)
+            self._step(session_id, kept, arrived, out)
         return out, self.RETAIN
 
-    def _step(self, kept: _Kept, arrived: Arrived, out: list[Record | Mark]) -> None:
+    def _step(self, session_id: str, kept: _Kept, arrived: Arrived, out: list[Record | Mark]) -> None:
+        state = self._state(session_id, kept)
         try:
-            state, made = self.operator.step(kept.state, arrived.record, arrived.at_s)
+            state, made = self.operator.step(state, arrived.record, arrived.at_s)
         except Exception as error:
             reason = f"{type(error).__name__} in {self.flow}"
             value = arrived.record.model_dump_json().encode()
             bury(self.log, self.flow, arrived.record.session_id, arrived.topic, arrived.offset, reason, value)
             return
-        self._keep(kept, state, arrived.at_s)
+        self._keep(session_id, kept, state, arrived.at_s)
         out.extend(made)
 
-    def _tick(self, kept: _Kept, until_s: float, out: list[Record | Mark]) -> None:
+    def _state(self, session_id: str, kept: _Kept) -> Any:
+        """Give a session's state; after a restart it is unpacked at the first record that needs it."""
+        if kept.state is None:
+            kept.state = unpack(self.pieces[session_id][0])
+        return kept.state
+
+    def _fire(self, until_s: float, out: list[Record | Mark]) -> None:
+        """Fire the timers that are due up to a time."""
+        due: dict[str, None] = {}
+        while self.timers and self.timers[0][0] <= until_s:
+            due[heapq.heappop(self.timers)[1]] = None
+        for session_id in due:
+            if (kept := self.sessions.get(session_id)) is not None:
+                self._tick(session_id, kept, until_s, out)
+
+    def _tick(self, session_id: str, kept: _Kept, until_s: float, out: list[Record | Mark]) -> None:
         for _ in range(MAX_TICKS):
             if kept.due_s is None or kept.due_s > until_s:
                 return
-            state, made = self.operator.tick(kept.state, kept.due_s)
+            state, made = self.operator.tick(self._state(session_id, kept), kept.due_s)
             before = kept.due_s
-            self._keep(kept, state, kept.touched_s)
+            self._keep(session_id, kept, state, kept.touched_s)
             out.extend(made)
             if kept.due_s is not None and kept.due_s <= before:
                 logger.error("timer_did_not_advance", flow=self.flow)
                 kept.due_s = None
 
-    def _keep(self, kept: _Kept, state: Any, at_s: float) -> None:
+    def _keep(self, session_id: str, kept: _Kept, state: Any, at_s: float) -> None:
         if state is not kept.state:
-            kept.state, kept.packed, kept.due_s = state, None, self.operator.due_s(state)
+            kept.state, before, kept.due_s = state, kept.due_s, self.operator.due_s(state)
+            self.changed.add(session_id)
+            if kept.due_s is not None and kept.due_s != before:
+                heapq.heappush(self.timers, (kept.due_s, session_id))
         kept.touched_s = at_s
         if kept.closed_s is None and self.operator.finished(state):
-            kept.closed_s, kept.packed = time.time(), None
+            kept.closed_s = time.time()
+            self.closed.append((kept.closed_s, session_id))
+            self.changed.add(session_id)
 
     def on_eof(self) -> tuple[Iterable[Record | Mark], bool]:
         """Where the topics end for good, fire the timers that are still pending."""
         out: list[Record | Mark] = []
         if self.finishing:
-            for kept in self.sessions.values():
-                self._tick(kept, float("inf"), out)
+            self._fire(float("inf"), out)
         return out, self.RETAIN
 
     def on_notify(self) -> tuple[Iterable[Record | Mark], bool]:
         """Fire the timers that are due and forget sessions that are over."""
         out: list[Record | Mark] = []
-        now_s, wall_s = self.clock.now_s() if self.clock is not None else None, time.time()
-        for session_id, kept in list(self.sessions.items()):
-            if now_s is not None:
-                self._tick(kept, now_s, out)
-            over = kept.closed_s is not None and wall_s - kept.closed_s >= FORGET_CLOSED_S
-            if over or wall_s - kept.touched_s > FORGET_IDLE_S:
-                del self.sessions[session_id]
+        if self.clock is not None:
+            self._fire(self.clock.now_s(), out)
+        wall_s = time.time()
+        while self.closed and wall_s - self.closed[0][0] >= FORGET_CLOSED_S:
+            self._forget(self.closed.popleft()[1])
+        if wall_s - self.swept_s > SWEEP_S:
+            self.swept_s = wall_s
+            for session_id, kept in list(self.sessions.items()):
+                if wall_s - kept.touched_s > FORGET_IDLE_S:
+                    self._forget(session_id)
         return out, self.RETAIN
+
+    def _forget(self, session_id: str) -> None:
+        self.sessions.pop(session_id, None)
+        self.pieces.pop(session_id, None)
+        self.changed.discard(session_id)
 
     def notify_at(self) -> datetime | None:
         """Give the earliest timer of the shard."""
-        times: list[float] = []
+        earliest = self.closed[0][0] + FORGET_CLOSED_S if self.closed else None
         if self.clock is not None:
-            times += [kept.due_s for kept in self.sessions.values() if kept.due_s is not None]
-        times += [kept.closed_s + FORGET_CLOSED_S for kept in self.sessions.values() if kept.closed_s is not None]
-        if not times:
+            while self.timers and not self._pending(*self.timers[0]):
+                heapq.heappop(self.timers)
+            if self.timers and (earliest is None or self.timers[0][0] < earliest):
+                earliest = self.timers[0][0]
+        if earliest is None:
             return None
         # While the flow's clock stands still (a backlog), looking again every few milliseconds is enough.
-        earliest = min(times)
         wall_s = time.time()
         return datetime.fromtimestamp(earliest if earliest > wall_s else wall_s + 0.005, UTC)
 
-    def snapshot(self) -> dict[str, bytes]:
+    def _pending(self, due_s: float, session_id: str) -> bool:
+        kept = self.sessions.get(session_id)
+        return kept is not None and kept.due_s == due_s
+
+    def snapshot(self) -> dict[str, Piece]:
         """Give the pickled sessions; only those that changed are pickled anew."""
-        for kept in self.sessions.values():
-            if kept.packed is None:
-                kept.packed = pickle.dumps((kept.state, kept.touched_s, kept.closed_s), pickle.HIGHEST_PROTOCOL)
-        return {session_id: kept.packed for session_id, kept in self.sessions.items() if kept.packed is not None}
+        for session_id in self.changed:
+            kept = self.sessions[session_id]
+            self.pieces[session_id] = pack(kept.state), kept.touched_s, kept.due_s, kept.closed_s
+        self.changed.clear()
+        return dict(self.pieces)

@@ -47,6 +47,15 @@ class UtterancesState:
     seen_set: frozenset[str] = frozenset()
     closed: bool = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pack the ids, which hold no line breaks, as one text: hundreds of them were most of a state's cost."""
+        return _unpacked, (self.people, self.current, "\n".join(self.seen), self.closed)
+
+
+def _unpacked(people: tuple[Person, ...], current: "_Open | None", seen: str, closed: bool) -> UtterancesState:
+    ids = tuple(seen.split("\n")) if seen else ()
+    return UtterancesState(people, current, ids, frozenset(ids), closed)
+
 
 @dataclass(frozen=True, slots=True)
 class UtterancesOperator:
