@@ -165,6 +165,9 @@ class _FlowsPartition(StatefulSourcePartition[Read, dict[str, dict[str, int]]]):
             self._due[name] = now + part.pause_s()
         if not self._due:
             raise StopIteration
+        if found:
+            # What one flow makes of this the next one may find at once.
+            self._due = dict.fromkeys(self._due, now)
         return found
 
     def next_awake(self) -> datetime | None:
