@@ -1,6 +1,7 @@
 """The list of sessions, read off the topic ``meeting``."""
 
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,6 +14,8 @@ from schemas.meeting import MeetingClosed, MeetingOpened, Participant, Participa
 __all__ = ["SessionDirectory", "SessionSeen"]
 
 BATCH = 1_000
+MOST_FOUND = 20_000
+"""Sessions kept for look-ups; one that was not looked up for long is read again, which is one short read."""
 
 
 @dataclass(slots=True)
@@ -32,12 +35,13 @@ class SessionSeen:
 class SessionDirectory:
     """Knows every session of the log; reads only what is new at each look-up."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, most_found: int = MOST_FOUND) -> None:
         """Read nothing yet; a session is read at its first look-up, the whole list when it is first asked for."""
         self._log = log
         self._next: dict[int, int] = dict.fromkeys(range(log.partitions("meeting")), 0)
         self._all: dict[str, SessionSeen] = {}
-        self._found: dict[str, tuple[dict[str, SessionSeen], str]] = {}
+        self._found: OrderedDict[str, tuple[dict[str, SessionSeen], str]] = OrderedDict()
+        self._most_found = most_found
         self._lock = threading.Lock()
 
     def _follow(self) -> None:
@@ -64,6 +68,9 @@ class SessionDirectory:
                     _take(seen, record.value)
             if seen:
                 self._found[session_id] = (seen, cursor)
+                self._found.move_to_end(session_id)
+                if len(self._found) > self._most_found:
+                    self._found.popitem(last=False)
         return seen.get(session_id)
 
     def owned(self, session_id: str, owner_id: str) -> SessionSeen:

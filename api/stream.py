@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
 from api.sessions import SessionPath
+from api.shown import Shown
 from eventlog.base import LogRecord
-from schemas.codec import decode
-from schemas.errors import LogError, OffsetGone, SchemaError
+from schemas.errors import LogError, OffsetGone
 from schemas.topics import SHOWN_TOPICS
 
 __all__ = ["router"]
@@ -93,7 +93,7 @@ async def stream(
 class _Counted(EventSourceResponse):
     """An event stream that is counted while it is open, and cut when its client does not read."""
 
-    def __init__(self, door: Door, events: AsyncIterator[ServerSentEvent]) -> None:
+    def __init__(self, door: Door, events: AsyncIterator[ServerSentEvent | bytes]) -> None:
         limits = door.parts.limits
         super().__init__(events, ping=round(limits.heartbeat_s), send_timeout=limits.stalled_s, headers=HEADERS)
         self._door = door
@@ -146,7 +146,7 @@ class _Follower:
         self._lag: float = 0.0
         self._lag_at = 0.0
 
-    async def events(self) -> AsyncIterator[ServerSentEvent]:
+    async def events(self) -> AsyncIterator[ServerSentEvent | bytes]:
         yield ServerSentEvent(comment="open", retry=RETRY_MS)
         quiet_since = time.monotonic()
         with self._door.waker.waiting(self._session_id) as woken:
@@ -200,22 +200,20 @@ class _Follower:
             self._cursor = batch[-1].cursor
         return batch
 
-    def _shown(self, batch: Sequence[LogRecord]) -> list[ServerSentEvent]:
-        events: list[tuple[str, dict[str, Any]]] = []
+    def _shown(self, batch: Sequence[LogRecord]) -> list[bytes]:
+        """Give the events of a batch, encoded; pieces of one answer that lie side by side are sent as one."""
+        shown: list[tuple[str, Shown, str]] = []
         for lying in batch:
-            try:
-                record = decode(lying.topic, lying.value)
-            except SchemaError:
-                continue  # the flows bury it
-            if not self._wanted(record):
+            one = self._door.shown.of(lying)
+            if one is None or not self._wanted(one):
                 continue
-            if record.type == "answer_delta" and events and _merge(events[-1][1], record):
-                events[-1] = (lying.cursor, events[-1][1])
+            if one.type == "answer_delta" and shown and one.continues(shown[-1][1]):
+                shown[-1] = (lying.cursor, shown[-1][1], shown[-1][2] + one.text)
                 continue
-            events.append((lying.cursor, record.model_dump(mode="json")))
-        return [ServerSentEvent(json.dumps(fields), event=fields["type"], id=cursor) for cursor, fields in events]
+            shown.append((lying.cursor, one, one.text))
+        return [one.event(cursor, text) for cursor, one, text in shown]
 
-    def _wanted(self, record: Any) -> bool:
+    def _wanted(self, record: Shown) -> bool:
         """Keep track of the answers, and leave out pieces that come after their answer was closed."""
         seen = self._seen
         match record.type:
@@ -227,7 +225,7 @@ class _Follower:
                 return record.answer_id not in seen.closed_answers
             case "answer" | "answer_failed":
                 seen.closed_answers.add(record.answer_id)
-                if getattr(record, "reason", "") != "superseded":
+                if record.reason != "superseded":
                     seen.waiting.discard(record.question_id)
             case "closed":
                 seen.over = True
@@ -245,14 +243,6 @@ class _Follower:
             return None
         self._lag = behind
         return _plain("lag", behind_s=round(behind, 1))
-
-
-def _merge(last: dict[str, Any], record: Any) -> bool:
-    """Add a piece to the piece before it when both are of the same try at the same answer."""
-    if last["type"] != "answer_delta" or last["answer_id"] != record.answer_id or last["attempt"] != record.attempt:
-        return False
-    last["text"] += record.text
-    return True
 
 
 def _plain(event: str, **fields: Any) -> ServerSentEvent:

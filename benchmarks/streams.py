@@ -82,7 +82,7 @@ class Clients:
             plain.setblocking(False)
             await loop.sock_connect(plain, ("127.0.0.1", self._port))
             waits = None if stalled else (self.waits if counted else [])
-            transport, _ = await loop.create_connection(Reader_of(request, waits, opened), sock=plain)
+            transport, _ = await loop.create_connection(_reader(request, waits, opened), sock=plain)
             group.append(transport)
             await opened
 
@@ -92,8 +92,7 @@ class Clients:
             transport.abort()
 
 
-def Reader_of(request: bytes, waits: list[float] | None, opened: "asyncio.Future[None]") -> Any:  # noqa: N802
-    """Give what makes the reader of a connection."""
+def _reader(request: bytes, waits: list[float] | None, opened: "asyncio.Future[None]") -> Any:
     return lambda: Reader(request, waits, opened)
 
 
@@ -110,7 +109,7 @@ async def serve_clients(port: int, sessions: list[str]) -> None:
         else:
             clients.waits.clear()
             await asyncio.sleep(wish["seconds"])
-            waits = sorted(clients.waits)
+            waits = sorted(clients.waits) or [float("inf")]
             told = {
                 "events": len(waits),
                 **quantiles(waits),

@@ -1,0 +1,102 @@
+"""What a hundred thousand sessions leave behind: size of the snapshots, time of a restart, memory of the flows.
+
+``uv run python -m benchmarks.recovery`` lets sessions be opened, speak and be closed, a thousand at a time, as a year
+of use would, then kills the flows and starts them again. Counted is how the recovery files grow with the number of
+sessions that ever were, and how long a restart takes until a caption that was posted meanwhile has become an
+utterance. It writes ``benchmarks/results/recovery.json``.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scale import Flows
+from benchmarks.talk import Crowd
+
+RESULTS = Path(__file__).parent / "results" / "recovery.json"
+WAVE = 1_000
+FORGOTTEN_S = 7.0
+"""The flows forget a closed session five seconds after; answers do after sixty, so some waves overlap there."""
+
+
+def files_mb(folder: Path) -> float:
+    """Give the size of the recovery files, MB."""
+    return round(sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / 1e6, 2)
+
+
+def waves(one: Flows, sessions: int, captions: int) -> list[dict[str, Any]]:
+    """Let sessions live and end, a wave at a time; gives how it stood after each tenth."""
+    along: list[dict[str, Any]] = []
+    for wave in range(sessions // WAVE):
+        crowd = Crowd(f"w{wave}", WAVE, time.time() - 3600)
+        said = crowd.captions(0, captions * WAVE)
+        opened = (crowd.opened(place) for place in range(WAVE))
+        one.give(chain(opened, said, (crowd.closed(place, captions) for place in range(WAVE))))
+        one.settle()
+        if (wave + 1) % max(1, sessions // WAVE // 10) == 0:
+            told = one.ask()
+            along.append(
+                {
+                    "sessions": (wave + 1) * WAVE,
+                    "recovery_mb": files_mb(one.folder / "recovery"),
+                    "rss_mb": round(told["rss_mb"], 1),
+                }
+            )
+            print(json.dumps(along[-1]), flush=True)
+    return along
+
+
+def restart_s(one: Flows) -> float:
+    """Kill the flows, post a caption, start them again; gives seconds until it has become an utterance."""
+    one.process.kill()
+    one.process.communicate()
+    crowd = Crowd("after", 1, time.time() - 10)
+    one.give([crowd.opened(0), crowd.caption(0, 0)])
+    cursor, began = one.log.cursor_start(), time.monotonic()
+    one.start()
+    while not one.log.read_key(crowd.session(0), ["utterances"], cursor, 1):
+        time.sleep(0.02)
+    return round(time.monotonic() - began, 2)
+
+
+def measure(folder: Path, sessions: int, captions: int) -> dict[str, Any]:
+    """Measure once; `captions` are said in each session."""
+    one = Flows(folder)
+    try:
+        one.settle()
+        fresh = restart_s(one)
+        one.settle()
+        along = waves(one, sessions, captions)
+        time.sleep(FORGOTTEN_S)
+        after = restart_s(one)
+        one.settle()
+        told = {"restart_s": {"empty": fresh, "after": after}, "recovery_mb": files_mb(one.folder / "recovery")}
+    finally:
+        one.close()
+    return {"sessions": sessions, "captions_each": captions, "along": along, **told}
+
+
+def main() -> None:
+    """Measure, print, store."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=100_000)
+    parser.add_argument("--captions", type=int, default=2)
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        result = {
+            "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+            "embedded": measure(Path(name), options.sessions, options.captions),
+        }
+    print(json.dumps(result, indent=1))
+    options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
