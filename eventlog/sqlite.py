@@ -29,7 +29,7 @@ from eventlog.sqlite_rows import (
     take_group,
     unavailable,
 )
-from eventlog.sqlite_schema import open_connection, prepare
+from eventlog.sqlite_schema import empty_wal, open_connection, prepare
 from schemas.errors import KeyErased, LogError, LogUnavailable, OffsetGone
 from schemas.topics import TOPICS
 
@@ -224,7 +224,7 @@ class SqliteLog:
             return int(connection.execute("DELETE FROM records WHERE key=?", (key,)).rowcount)
 
         removed = self._in_transaction(work)
-        self._in_writer(_empty_wal)
+        self._in_writer(empty_wal)
         tell(self._subscribers, frozenset({key}))
         return removed
 
@@ -392,12 +392,3 @@ class SqliteLog:
         self._thread.join()
         self._readers.close()
         self._writer.close()
-
-
-def _empty_wal(connection: sqlite3.Connection) -> int:
-    """Bring the overwritten pages into the file and cut the write-ahead log, where the old ones still lie."""
-    for _ in range(20):
-        if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            break
-        time.sleep(0.01)
-    return 0

@@ -8,7 +8,7 @@ from typing import Literal
 
 from schemas.errors import LogUnavailable
 
-__all__ = ["open_connection", "prepare", "run_scripts"]
+__all__ = ["empty_wal", "open_connection", "prepare", "run_scripts"]
 
 OPEN_WAIT_S = 5.0
 
@@ -81,3 +81,12 @@ def run_scripts(connection: sqlite3.Connection, path: Path, scripts: Sequence[st
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version={len(scripts)}")
     connection.execute("COMMIT")
+
+
+def empty_wal(connection: sqlite3.Connection) -> int:
+    """Bring the overwritten pages into the file and cut the write-ahead log, where the old ones still lie."""
+    for _ in range(20):
+        if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            break
+        time.sleep(0.01)
+    return 0
