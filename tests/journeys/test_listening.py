@@ -1,6 +1,7 @@
-"""Sound in, captions out, in the whole engine: through a kill in the middle of a sentence, and by the models' routes."""
+"""Sound in, captions out, in the whole engine: through kills in the middle of a sentence; the routes of models."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import httpx
 import pytest
 
 from eventlog import open_log
+from eventlog.base import EventLog
 from eventlog.records import new_record
 from rejoinder.settings import Settings
+from schemas.audio import AudioChunk
 from tests.flows.test_captions import CHUNK, chunks
 from tests.journeys.engine_child import ChildEngine
 from tests.models.test_speech import plain
@@ -22,28 +25,42 @@ def finals(client: httpx.Client, session: str) -> list[str]:
     return [plain(one["text"]) for one in found]
 
 
-def test_a_killed_engine_writes_down_every_sentence_once(tmp_path: Path) -> None:
+def speak(log: EventLog, sound: list[AudioChunk], spoken: list[int], stop: threading.Event) -> None:
+    """Send sound at twice its pace, whatever becomes of the engine."""
+    for number, one in enumerate(sound):
+        log.append([new_record("audio", one)])
+        spoken.append(number)
+        if stop.wait(0.05):
+            return
+
+
+def test_an_engine_killed_twice_while_somebody_speaks_writes_down_every_sentence_once(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     engine = ChildEngine(folder, speech_model="tiny.en")
     session = open_session(engine.client)
     sound = chunks(room(FIRST, SECOND, THIRD), session=session)
-    middle = len(room(FIRST, SECOND, pause_s=1.0)) // CHUNK + 10
     log = open_log(f"sqlite:///{folder}/log.sqlite3")
-    begun = 0
-    for number, stop in enumerate((middle - 35, middle)):
-        log.append([new_record("audio", one) for one in sound[begun:stop]])
-        wait_for(lambda said=number + 1: len(finals(engine.client, session)) == said, 60)
-        engine.end(signal.SIGKILL)
-        engine = ChildEngine(folder, speech_model="tiny.en")
-        begun = stop
-    log.append([new_record("audio", one) for one in sound[begun:]])
-    wait_for(lambda: len(finals(engine.client, session)) == 3, 60)
-    said = finals(engine.client, session)
-    utterances = wait_for(lambda: log.end("utterances") and log.read("utterances", 0, 0, 999), 20)
-    engine.end(signal.SIGTERM)
-    log.close()
-    assert said == [plain(FIRST), plain(SECOND), plain(THIRD)]
-    assert utterances
+    spoken: list[int] = []
+    stop = threading.Event()
+    speaker = threading.Thread(target=speak, args=(log, sound, spoken, stop))
+    speaker.start()
+    try:
+        first, second = len(room(FIRST)) // CHUNK, len(room(FIRST, SECOND)) // CHUNK
+        for middle in (first + 10, second + 10):
+            wait_for(lambda here=middle: len(spoken) > here, 60)
+            engine.end(signal.SIGKILL)
+            engine = ChildEngine(folder, speech_model="tiny.en")
+        wait_for(lambda now=engine.client: len(finals(now, session)) == 3, 60)
+        said = finals(engine.client, session)
+        ids = [one.event_id for one in log.read("captions", 0, 0, 9_999)]
+        assert said == [plain(FIRST), plain(SECOND), plain(THIRD)]
+        assert len(ids) == len(set(ids))
+        wait_for(lambda: log.end("utterances"), 20)
+    finally:
+        stop.set()
+        speaker.join()
+        engine.end(signal.SIGTERM)
+        log.close()
 
 
 @pytest.fixture
