@@ -210,7 +210,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         track.sound.forget_before(present if needed is None else min(present, needed))
 
     def _ask(self, session: _Session, track: _Track, request: DecodeRequest) -> None:
-        language = self.hearing.language or session.language or "auto"
+        language = (self.hearing.language or session.language or "auto").partition("-")[0].casefold()
         owner = (track.transcription.session_id, track.transcription.track)
         sound = track.sound.cut(request.start_sample, request.end_sample)
         job = Job(owner, request, sound, None if language == "auto" else language)
@@ -334,8 +334,8 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         places = session.tracks[name].sound.places
         if not sequences or not places:
             return
-        offsets = [place.offset for place in places]
-        chunks = {chunk.sequence: chunk for chunk in log.chunks(min(offsets), max(offsets))}
+        first, last = min(place.offset for place in places), max(place.last_offset for place in places)
+        chunks = {chunk.sequence: chunk for chunk in log.chunks(first, last)}
         waiting = tuple(chunks[sequence] for sequence in sequences if sequence in chunks)
         session.order = session.order.having(name, replace(session.order.track(name), waiting=waiting))
 

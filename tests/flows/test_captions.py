@@ -240,7 +240,7 @@ def test_sound_is_removed_behind_the_flow_and_never_before_it(
         return len(log.read("audio", 0, log.offset_at("audio", 0, 0.0), 9_999))
 
     # What is left is the second that may hold the silence before a first word.
-    wait_for(lambda: 0 < left() < 15, 20)
+    wait_for(lambda: 0 < left() < 30, 20)
     send(log, chunks(room(THIRD), at=len(room(FIRST, SECOND)) // CHUNK * CHUNK + CHUNK))
     wait_for(lambda: len(finals(log)) == 3, 60)
     runner.stop()

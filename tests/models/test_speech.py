@@ -58,6 +58,8 @@ def test_the_base_model_lies_in_two_parts_and_knows_other_languages() -> None:
     assert base.multilingual
     [found] = base.transcribe([SoundStretch(say(SECOND))])
     assert (found.language, plain(found.text)) == ("en", plain(SECOND))
+    for told in ("en-GB", "EN", "Klingon"):
+        assert plain(base.transcribe([SoundStretch(say(SECOND), language=told)])[0].text) == plain(SECOND)
 
 
 @pytest.mark.parametrize("sound", [silence(20), silence(20, 300), silence(20, 3_000)], ids=["zeros", "soft", "loud"])
