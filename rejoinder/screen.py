@@ -29,6 +29,14 @@ class Screen:
                 self._console.print(
                     f"[dim]{event['start_s']:7.1f}s[/] [bold]{escape(name)}[/]  {escape(event['text'])}"
                 )
+            case "audio_gap":
+                self._line()
+                self._console.print(
+                    f"[dim]{event['start_s']:7.1f}s  no sound came for {event['end_s'] - event['start_s']:.1f} s[/]"
+                )
+            case "transcription_lag" if event["behind_s"] > 0:
+                self._line()
+                self._console.print(f"[dim]captions are {event['behind_s']:.0f} s behind[/]")
             case "question":
                 self._line()
                 again = " (goes on)" if event["revision"] else ""
