@@ -101,7 +101,13 @@ def main() -> None:
         net = segmentation(member(whisperx, *SEGMENTATION), Path(folder))
         file = OUT / "pyannet-5s-3speakers.onnx"
         sound = torch.randn(3, 1, WINDOW) * torch.tensor([0.01, 0.1, 0.3])[:, None, None]
-        export(net, sound[:1], file, ("samples", "activity"), {"samples": {0: "windows", 2: "samples"}, "activity": {0: "windows", 1: "frames"}})
+        export(
+            net,
+            sound[:1],
+            file,
+            ("samples", "activity"),
+            {"samples": {0: "windows", 2: "samples"}, "activity": {0: "windows", 1: "frames"}},
+        )
         apart = np.abs(run(file, "samples", sound.numpy()) - net(sound).numpy()).max()
         print(file.name, file.stat().st_size, "bytes, largest difference", apart)
         lines.append((file, f"largest difference of an activity on noise {apart:.1e}"))
