@@ -1,0 +1,312 @@
+"""windows of sound -> who talks in each 20 ms: provisional at once, corrected as more is heard, final after 5 s."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from operators.ports import ACTIVITY_HZ, Activity, Sound, SpeakerSegmenter, Vectors, VoiceEncoder
+from operators.voice_clusters import Flags, Numbers, cluster_voices, likeness
+from schemas.audio import SAMPLE_RATE_HZ
+
+__all__ = ["Diarization", "DiarizationState", "FrameVoices", "Heard", "hear"]
+
+FRAME = SAMPLE_RATE_HZ // ACTIVITY_HZ
+TALKS = 0.5
+LEAST_HEARD_S = 0.3
+"""Speech of a voice alone, below which its vector says next to nothing."""
+SILENT = 1e-4
+"""Sound whose largest sample is below this is digital silence and is not given to a model."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """What the models say of one window.
+
+    Attributes:
+        end: Frame after the last one, 50 a second, counted from the session's first sample.
+        activity: Who talks when, shape (frames, speakers); a column is a voice of this window only.
+        vectors: One row per column; zeros where a voice was not heard alone for long enough.
+        alone_s: Seconds each voice was heard alone.
+    """
+
+    end: int
+    activity: Activity
+    vectors: Vectors
+    alone_s: tuple[float, ...]
+
+
+def hear(sound: Sound, end: int, segmenter: SpeakerSegmenter, encoder: VoiceEncoder) -> Heard:
+    """Give what the models say of a window of at most 5 s that ends before frame `end`; blocking.
+
+    Raises:
+        ModelFailed: A model broke.
+    """
+    frames = len(sound) // FRAME
+    cells = sound[len(sound) - frames * FRAME :].reshape(frames, FRAME)
+    if not frames or float(np.abs(sound).max()) < SILENT:
+        return Heard(end, np.zeros((frames, 1), np.float32), np.zeros((1, encoder.dim), np.float32), (0.0,))
+    activity = segmenter.activity(cells.ravel())
+    vectors = np.zeros((activity.shape[1], encoder.dim), np.float32)
+    talks = activity > TALKS
+    alone = talks & (talks.sum(axis=1, keepdims=True) == 1)
+    seconds = alone.sum(axis=0) / ACTIVITY_HZ
+    heard = [voice for voice in range(activity.shape[1]) if seconds[voice] >= LEAST_HEARD_S]
+    if heard:
+        # Only what one voice says alone: a vector of two at once lies between the two.
+        vectors[heard] = encoder.encode([cells[alone[:, voice]].ravel() for voice in heard])
+    return Heard(end, activity, vectors, tuple(float(one) for one in seconds))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Window:
+    """A window not yet final: what was heard, and the voice each column was taken for (-1 = nobody)."""
+
+    heard: Heard
+    voices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Memory:
+    """Pieces of speech whose voice is final: vector times seconds, seconds, voice, frame after the last."""
+
+    sums: Vectors
+    seconds: Vectors
+    voices: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+
+    def without(self, gone: int) -> "_Memory":
+        """Give the memory without one piece."""
+        kept = [number for number in range(len(self.voices)) if number != gone]
+        return _Memory(
+            self.sums[kept], self.seconds[kept],
+            tuple(self.voices[number] for number in kept), tuple(self.ends[number] for number in kept),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DiarizationState:
+    """What is known of one track: small, without sound.
+
+    Attributes:
+        windows: The windows of the last five seconds.
+        memory: Voices heard before.
+        frozen: Frames below this are final.
+        given: Voices that were ever made final, so that no number means two people.
+    """
+
+    windows: tuple[_Window, ...] = ()
+    memory: _Memory = field(default_factory=lambda: _Memory(np.zeros((0, 0), np.float32), np.zeros(0, np.float32)))
+    frozen: int = 0
+    given: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameVoices:
+    """Who talks from frame `start` on.
+
+    Attributes:
+        start: First frame, 50 a second, counted from the session's first sample.
+        frozen: Frames below this are final and will not be told again.
+        voices: Numbers of the voices, one per column.
+        talks: Shape (frames, voices).
+    """
+
+    start: int
+    frozen: int
+    voices: tuple[int, ...]
+    talks: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class Diarization:
+    """Follows the voices of one track over overlapping windows.
+
+    All pieces of speech that are remembered are clustered anew with each window, so an early mistake is not kept; a
+    cluster takes the number that most of its speech had before, so voices keep their numbers.
+
+    Attributes:
+        freeze_s: How long a label may be corrected.
+        least_likeness: Cosine from which two clusters are one voice.
+        short_likeness: The same for a voice that was heard for less than `short_s` in all.
+        short_s: Seconds below which a cluster is not trusted to be a new voice.
+        least_alone_s: Seconds a voice must be heard alone in a window to take part in clustering.
+        most_voices: No more voices than this are told apart.
+        most_pieces: Pieces of speech that are remembered.
+        piece_s: Length of a remembered piece.
+        step_s: Seconds between windows.
+    """
+
+    freeze_s: float = 5.0
+    least_likeness: float = 0.72
+    short_likeness: float = 0.6
+    short_s: float = 1.0
+    least_alone_s: float = 0.6
+    most_voices: int = 12
+    most_pieces: int = 96
+    piece_s: float = 2.5
+    window_s: float = 5.0
+
+    def step(self, state: DiarizationState, heard: Heard) -> tuple[DiarizationState, FrameVoices]:
+        """Take the next window; give the frames that may still change, and those that just became final."""
+        start = state.frozen
+        windows = self._label((*state.windows, _Window(heard, ())), state)
+        frozen = max(start, heard.end - round(self.freeze_s * ACTIVITY_HZ))
+        told = self._frames(windows, start, heard.end, frozen)
+        state = replace(state, windows=windows, frozen=frozen)
+        state = self._remember(state, told)
+        return state, told
+
+    def _label(self, windows: tuple[_Window, ...], state: DiarizationState) -> tuple[_Window, ...]:
+        """Give the windows with the voice of each column."""
+        memory = state.memory
+        places = [
+            (number, column)
+            for number, window in enumerate(windows)
+            for column, alone_s in enumerate(window.heard.alone_s)
+            if alone_s >= self.least_alone_s
+        ]
+        shares = _shares(windows, state.frozen, self.window_s)
+        seconds = np.array([windows[n].heard.alone_s[c] * shares[n] for n, c in places], np.float32)
+        vectors = [windows[n].heard.vectors[c] for n, c in places]
+        dim = windows[-1].heard.vectors.shape[1]
+        recent = np.array(vectors, np.float32).reshape(len(places), dim) * seconds[:, None]
+        sums = np.concatenate([memory.sums.reshape(-1, dim), recent])
+        weights = np.concatenate([memory.seconds, seconds])
+        before = [*memory.voices, *(_before(windows[n], c) for n, c in places)]
+        apart = np.zeros((len(sums), len(sums)), bool)
+        kept = len(memory.voices)
+        for one, (number, _) in enumerate(places):
+            for two, (other, _) in enumerate(places):
+                apart[kept + one, kept + two] = number == other and one != two
+        cluster = cluster_voices(sums, apart, least=self.least_likeness, most=self.most_voices)
+        voices = self._number(cluster, sums, weights, before, state.given)
+        centres = _centres(voices, sums)
+        found = dict(zip(places, voices[kept:], strict=True))
+        return tuple(
+            replace(window, voices=self._columns(window.heard, number, found, centres))
+            for number, window in enumerate(windows)
+        )
+
+    def _number(
+        self, cluster: Numbers, sums: Vectors, weights: Vectors, before: Sequence[int], given: frozenset[int]
+    ) -> list[int]:
+        """Give the voice of every piece: each cluster keeps the number most of its speech had."""
+        count = int(cluster.max()) + 1 if len(cluster) else 0
+        shares: dict[tuple[int, int], float] = {}
+        for name, weight, voice in zip(cluster.tolist(), weights.tolist(), before, strict=True):
+            if voice >= 0:
+                shares[name, voice] = shares.get((name, voice), 0.0) + weight
+        numbers: dict[int, int] = {}
+        for name, voice in sorted(shares, key=lambda pair: (-shares[pair], pair)):
+            if name not in numbers and voice not in numbers.values():
+                numbers[name] = voice
+        long = [float(weights[cluster == name].sum()) >= self.short_s for name in range(count)]
+        centres = np.stack([sums[cluster == name].sum(axis=0) for name in range(count)]) if count else sums
+        for name in range(count):
+            trusted = long[name] or numbers.get(name) in given
+            others = [other for other in numbers if other != name and (long[other] or numbers[other] in given)]
+            if not trusted and others:
+                cosines = likeness(centres[name : name + 1], centres[others])[0]
+                if cosines.max() >= self.short_likeness:
+                    numbers[name] = numbers[others[int(cosines.argmax())]]
+            if name not in numbers:
+                taken = {*numbers.values(), *given, *before}
+                numbers[name] = next(number for number in range(len(taken) + 1) if number not in taken)
+        return [numbers[name] for name in cluster.tolist()]
+
+    def _columns(
+        self, heard: Heard, number: int, found: dict[tuple[int, int], int], centres: dict[int, Vectors]
+    ) -> tuple[int, ...]:
+        voices = [found.get((number, column), -1) for column in range(len(heard.alone_s))]
+        for column in np.argsort([-alone_s for alone_s in heard.alone_s]).tolist():
+            if voices[column] >= 0 or heard.alone_s[column] < LEAST_HEARD_S or not centres:
+                continue
+            free = [voice for voice in centres if voice not in voices] or list(centres)
+            rows = np.stack([centres[voice] for voice in free])
+            voices[column] = free[int(likeness(heard.vectors[column : column + 1], rows)[0].argmax())]
+        return tuple(voices)
+
+    def _frames(self, windows: tuple[_Window, ...], start: int, end: int, frozen: int) -> FrameVoices:
+        voices = tuple(sorted({voice for window in windows for voice in window.voices if voice >= 0}))
+        scores = np.zeros((end - start, max(1, len(voices))), np.float32)
+        counted = np.zeros((end - start, 1), np.float32)
+        for window in windows:
+            frames = len(window.heard.activity)
+            skipped = max(0, start - (window.heard.end - frames))
+            at = window.heard.end - frames + skipped - start
+            if skipped >= frames:
+                continue
+            weight = _edges(frames)[skipped:, None]
+            counted[at : at + frames - skipped] += weight
+            for place, voice in enumerate(voices):
+                columns = [column for column, one in enumerate(window.voices) if one == voice]
+                if columns:
+                    most = window.heard.activity[skipped:, columns].max(axis=1)
+                    scores[at : at + frames - skipped, place] += most * weight[:, 0]
+        talks = scores / np.maximum(counted, 1e-6) > TALKS
+        return FrameVoices(start, frozen, voices, talks[:, : len(voices)])
+
+    def _remember(self, state: DiarizationState, told: FrameVoices) -> DiarizationState:
+        """Move what became final into the memory, and forget its windows."""
+        final = told.talks[: told.frozen - told.start]
+        given = state.given | {voice for place, voice in enumerate(told.voices) if final[:, place].any()}
+        memory = state.memory
+        shares = _shares(state.windows, told.start, self.window_s)
+        kept = []
+        for number, window in enumerate(state.windows):
+            if window.heard.end > told.frozen:
+                kept.append(window)
+                continue
+            for column, voice in enumerate(window.voices):
+                if voice >= 0 and window.heard.alone_s[column] >= self.least_alone_s:
+                    weight = window.heard.alone_s[column] * shares[number]
+                    memory = self._add(memory, window.heard.vectors[column] * weight, weight, voice, window.heard.end)
+        return replace(state, windows=tuple(kept), memory=memory, given=given)
+
+    def _add(self, memory: _Memory, row: Vectors, seconds: float, voice: int, end: int) -> _Memory:
+        last = max((n for n, one in enumerate(memory.voices) if one == voice), key=lambda n: memory.ends[n], default=-1)
+        if last >= 0 and memory.seconds[last] < self.piece_s and end - memory.ends[last] <= ACTIVITY_HZ:
+            row, seconds = row + memory.sums[last], seconds + float(memory.seconds[last])
+            memory = memory.without(last)
+        memory = _Memory(
+            np.concatenate([memory.sums.reshape(-1, len(row)), row[None]]),
+            np.append(memory.seconds, np.float32(seconds)),
+            (*memory.voices, voice),
+            (*memory.ends, end),
+        )
+        return memory if len(memory.voices) <= self.most_pieces else self._joined(memory)
+
+    def _joined(self, memory: _Memory) -> _Memory:
+        """Make one piece of the two most alike of one voice."""
+        cosines = likeness(memory.sums, memory.sums)
+        same = np.equal.outer(memory.voices, memory.voices)
+        cosines[~same] = -2.0
+        np.fill_diagonal(cosines, -2.0)
+        one, two = divmod(int(cosines.argmax()), len(memory.voices))
+        sums, seconds = memory.sums.copy(), memory.seconds.copy()
+        sums[two] += sums[one]
+        seconds[two] += seconds[one]
+        return replace(memory, sums=sums, seconds=seconds).without(one)
+
+
+def _before(window: _Window, column: int) -> int:
+    return window.voices[column] if window.voices else -1
+
+
+def _shares(windows: Sequence[_Window], frozen: int, window_s: float) -> list[float]:
+    """Give how much of its speech each window stands for: windows overlap, and speech must not count many times."""
+    ends = [frozen, *(window.heard.end for window in windows)]
+    del frozen
+    return [min(1.0, (end - before) / (window_s * ACTIVITY_HZ)) for before, end in zip(ends, ends[1:], strict=False)]
+
+
+def _edges(frames: int) -> Vectors:
+    """Give how far the frames of a window are trusted: less within half a second of its ends."""
+    ramp = np.minimum(1.0, 0.2 + (np.arange(frames) + 0.5) / (ACTIVITY_HZ / 2) * 0.8)
+    return np.minimum(ramp, ramp[::-1]).astype(np.float32)
+
+
+def _centres(voices: Sequence[int], sums: Vectors) -> dict[int, Vectors]:
+    rows = np.array(voices)
+    return {voice: sums[rows == voice].sum(axis=0) for voice in dict.fromkeys(voices)}
