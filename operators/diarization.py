@@ -9,14 +9,34 @@ from operators.ports import ACTIVITY_HZ, Activity, Sound, SpeakerSegmenter, Vect
 from operators.voice_clusters import Flags, Numbers, cluster_voices, likeness
 from schemas.audio import SAMPLE_RATE_HZ
 
-__all__ = ["Diarization", "DiarizationState", "FrameVoices", "Heard", "hear"]
+__all__ = ["Diarization", "DiarizationState", "FrameVoices", "Heard", "Piece", "hear"]
 
 FRAME = SAMPLE_RATE_HZ // ACTIVITY_HZ
 TALKS = 0.5
-LEAST_HEARD_S = 0.3
+PIECE = round(1.6 * ACTIVITY_HZ)
+"""The encoder listens to 1.6 s at a time."""
+LEAST_PIECE = round(0.4 * ACTIVITY_HZ)
 """Speech of a voice alone, below which its vector says next to nothing."""
+LONGEST_PAUSE = round(0.2 * ACTIVITY_HZ)
 SILENT = 1e-4
 """Sound whose largest sample is below this is digital silence and is not given to a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a window in which one voice talks alone, short enough to be one person.
+
+    Attributes:
+        column: The voice of the window.
+        first: First frame, counted from the window's first one.
+        last: Frame after the last one.
+        seconds: How much of it is that voice alone.
+    """
+
+    column: int
+    first: int
+    last: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,15 +45,15 @@ class Heard:
 
     Attributes:
         end: Frame after the last one, 50 a second, counted from the session's first sample.
-        activity: Who talks when, shape (frames, speakers); a column is a voice of this window only.
-        vectors: One row per column; zeros where a voice was not heard alone for long enough.
-        alone_s: Seconds each voice was heard alone.
+        activity: Who talks when, shape (frames, columns); a column is a voice of this window only.
+        pieces: Stretches of one voice alone.
+        vectors: One row per piece.
     """
 
     end: int
     activity: Activity
+    pieces: tuple[Piece, ...]
     vectors: Vectors
-    alone_s: tuple[float, ...]
 
 
 def hear(sound: Sound, end: int, segmenter: SpeakerSegmenter, encoder: VoiceEncoder) -> Heard:
@@ -45,22 +65,43 @@ def hear(sound: Sound, end: int, segmenter: SpeakerSegmenter, encoder: VoiceEnco
     frames = len(sound) // FRAME
     cells = sound[len(sound) - frames * FRAME :].reshape(frames, FRAME)
     if not frames or float(np.abs(sound).max()) < SILENT:
-        return Heard(end, np.zeros((frames, 1), np.float32), np.zeros((1, encoder.dim), np.float32), (0.0,))
+        return Heard(end, np.zeros((frames, 1), np.float32), (), np.zeros((0, encoder.dim), np.float32))
     activity = segmenter.activity(cells.ravel())
-    vectors = np.zeros((activity.shape[1], encoder.dim), np.float32)
     talks = activity > TALKS
     alone = talks & (talks.sum(axis=1, keepdims=True) == 1)
-    seconds = alone.sum(axis=0) / ACTIVITY_HZ
-    heard = [voice for voice in range(activity.shape[1]) if seconds[voice] >= LEAST_HEARD_S]
-    if heard:
-        # Only what one voice says alone: a vector of two at once lies between the two.
-        vectors[heard] = encoder.encode([cells[alone[:, voice]].ravel() for voice in heard])
-    return Heard(end, activity, vectors, tuple(float(one) for one in seconds))
+    pieces = tuple(piece for column in range(alone.shape[1]) for piece in _pieces(alone[:, column], column))
+    # Only what one voice says alone: a vector of two at once lies between the two.
+    speech = [cells[one.first : one.last][alone[one.first : one.last, one.column]].ravel() for one in pieces]
+    return Heard(end, activity, pieces, encoder.encode(speech))
+
+
+def _pieces(alone: Flags, column: int) -> list[Piece]:
+    """Cut what a voice says alone at pauses, and what is long into pieces of `PIECE` frames.
+
+    The segmenter may take two people who talk one after the other for one, in a tenth of all windows and in half of
+    those of quick talk, so a vector over all that a voice says in a window may be of two people.
+    """
+    talking = np.flatnonzero(alone)
+    if not len(talking):
+        return []
+    breaks = np.flatnonzero(np.diff(talking) > LONGEST_PAUSE)
+    starts = talking[np.concatenate([[0], breaks + 1])].tolist()
+    ends = (talking[np.concatenate([breaks, [len(talking) - 1]])] + 1).tolist()
+    pieces: list[Piece] = []
+    for start, end in zip(starts, ends, strict=True):
+        if alone[start:end].sum() < LEAST_PIECE:
+            continue
+        count = -(-(end - start) // PIECE) if end - start > PIECE + PIECE // 5 else 1
+        length = PIECE if count > 1 else end - start
+        for first in np.round(np.linspace(start, end - length, count)).astype(int).tolist():
+            seconds = float(alone[first : first + length].sum()) / ACTIVITY_HZ
+            pieces.append(Piece(column, first, first + length, seconds))
+    return pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Window:
-    """A window not yet final: what was heard, and the voice each column was taken for (-1 = nobody)."""
+    """A window not yet final: what was heard, and the voice each piece was taken for (-1 = nobody yet)."""
 
     heard: Heard
     voices: tuple[int, ...]
@@ -127,10 +168,9 @@ class Diarization:
 
     Attributes:
         freeze_s: How long a label may be corrected.
-        least_likeness: Cosine from which two clusters are one voice.
+        least_likeness: Mean cosine from which two clusters are one voice.
         short_likeness: The same for a voice that was heard for less than `short_s` in all.
         short_s: Seconds below which a cluster is not trusted to be a new voice.
-        least_alone_s: Seconds a voice must be heard alone in a window to take part in clustering.
         most_voices: No more voices than this are told apart.
         most_pieces: Pieces of speech that are remembered.
         piece_s: Length of a remembered piece.
@@ -138,10 +178,9 @@ class Diarization:
     """
 
     freeze_s: float = 5.0
-    least_likeness: float = 0.72
-    short_likeness: float = 0.6
+    least_likeness: float = 0.62
+    short_likeness: float = 0.5
     short_s: float = 1.0
-    least_alone_s: float = 0.6
     most_voices: int = 12
     most_pieces: int = 96
     piece_s: float = 2.5
@@ -158,35 +197,24 @@ class Diarization:
         return state, told
 
     def _label(self, windows: tuple[_Window, ...], state: DiarizationState) -> tuple[_Window, ...]:
-        """Give the windows with the voice of each column."""
+        """Give the windows with the voice of each piece."""
         memory = state.memory
-        places = [
-            (number, column)
-            for number, window in enumerate(windows)
-            for column, alone_s in enumerate(window.heard.alone_s)
-            if alone_s >= self.least_alone_s
-        ]
+        places = [(number, one) for number, window in enumerate(windows) for one in range(len(window.heard.pieces))]
+        if not places:
+            return tuple(replace(window, voices=()) for window in windows)
         shares = _shares(windows, state.frozen, self.window_s)
-        seconds = np.array([windows[n].heard.alone_s[c] * shares[n] for n, c in places], np.float32)
-        vectors = [windows[n].heard.vectors[c] for n, c in places]
-        dim = windows[-1].heard.vectors.shape[1]
-        recent = np.array(vectors, np.float32).reshape(len(places), dim) * seconds[:, None]
-        sums = np.concatenate([memory.sums.reshape(-1, dim), recent])
+        pieces = [windows[number].heard.pieces[one] for number, one in places]
+        seconds = np.array([piece.seconds for piece in pieces], np.float32)
+        seconds *= np.array([shares[number] for number, _ in places], np.float32)
+        recent = np.concatenate([window.heard.vectors for window in windows]) * seconds[:, None]
+        sums = np.concatenate([memory.sums.reshape(-1, recent.shape[1]), recent])
         weights = np.concatenate([memory.seconds, seconds])
-        before = [*memory.voices, *(_before(windows[n], c) for n, c in places)]
-        apart = np.zeros((len(sums), len(sums)), bool)
+        before = [*memory.voices, *(_before(windows[number], one) for number, one in places)]
         kept = len(memory.voices)
-        for one, (number, _) in enumerate(places):
-            for two, (other, _) in enumerate(places):
-                apart[kept + one, kept + two] = number == other and one != two
-        cluster = cluster_voices(sums, apart, least=self.least_likeness, most=self.most_voices)
+        cluster = cluster_voices(sums, weights, least=self.least_likeness, most=self.most_voices)
         voices = self._number(cluster, sums, weights, before, state.given)
-        centres = _centres(voices, sums)
-        found = dict(zip(places, voices[kept:], strict=True))
-        return tuple(
-            replace(window, voices=self._columns(window.heard, number, found, centres))
-            for number, window in enumerate(windows)
-        )
+        found = iter(voices[kept:])
+        return tuple(replace(window, voices=tuple(next(found) for _ in window.heard.pieces)) for window in windows)
 
     def _number(
         self, cluster: Numbers, sums: Vectors, weights: Vectors, before: Sequence[int], given: frozenset[int]
@@ -215,18 +243,6 @@ class Diarization:
                 numbers[name] = next(number for number in range(len(taken) + 1) if number not in taken)
         return [numbers[name] for name in cluster.tolist()]
 
-    def _columns(
-        self, heard: Heard, number: int, found: dict[tuple[int, int], int], centres: dict[int, Vectors]
-    ) -> tuple[int, ...]:
-        voices = [found.get((number, column), -1) for column in range(len(heard.alone_s))]
-        for column in np.argsort([-alone_s for alone_s in heard.alone_s]).tolist():
-            if voices[column] >= 0 or heard.alone_s[column] < LEAST_HEARD_S or not centres:
-                continue
-            free = [voice for voice in centres if voice not in voices] or list(centres)
-            rows = np.stack([centres[voice] for voice in free])
-            voices[column] = free[int(likeness(heard.vectors[column : column + 1], rows)[0].argmax())]
-        return tuple(voices)
-
     def _frames(self, windows: tuple[_Window, ...], start: int, end: int, frozen: int) -> FrameVoices:
         voices = tuple(sorted({voice for window in windows for voice in window.voices if voice >= 0}))
         scores = np.zeros((end - start, max(1, len(voices))), np.float32)
@@ -237,13 +253,10 @@ class Diarization:
             at = window.heard.end - frames + skipped - start
             if skipped >= frames:
                 continue
-            weight = _edges(frames)[skipped:, None]
-            counted[at : at + frames - skipped] += weight
-            for place, voice in enumerate(voices):
-                columns = [column for column, one in enumerate(window.voices) if one == voice]
-                if columns:
-                    most = window.heard.activity[skipped:, columns].max(axis=1)
-                    scores[at : at + frames - skipped, place] += most * weight[:, 0]
+            weight = _edges(frames)[skipped:]
+            counted[at : at + frames - skipped, 0] += weight
+            for voice, activity in _by_voice(window).items():
+                scores[at : at + frames - skipped, voices.index(voice)] += activity[skipped:] * weight
         talks = scores / np.maximum(counted, 1e-6) > TALKS
         return FrameVoices(start, frozen, voices, talks[:, : len(voices)])
 
@@ -258,10 +271,9 @@ class Diarization:
             if window.heard.end > told.frozen:
                 kept.append(window)
                 continue
-            for column, voice in enumerate(window.voices):
-                if voice >= 0 and window.heard.alone_s[column] >= self.least_alone_s:
-                    weight = window.heard.alone_s[column] * shares[number]
-                    memory = self._add(memory, window.heard.vectors[column] * weight, weight, voice, window.heard.end)
+            for piece, vector, voice in zip(window.heard.pieces, window.heard.vectors, window.voices, strict=True):
+                weight = piece.seconds * shares[number]
+                memory = self._add(memory, vector * weight, weight, voice, window.heard.end)
         return replace(state, windows=tuple(kept), memory=memory, given=given)
 
     def _add(self, memory: _Memory, row: Vectors, seconds: float, voice: int, end: int) -> _Memory:
@@ -290,8 +302,25 @@ class Diarization:
         return replace(memory, sums=sums, seconds=seconds).without(one)
 
 
-def _before(window: _Window, column: int) -> int:
-    return window.voices[column] if window.voices else -1
+def _before(window: _Window, one: int) -> int:
+    return window.voices[one] if window.voices else -1
+
+
+def _by_voice(window: _Window) -> dict[int, Vectors]:
+    """Give the activity of each voice in a window: each frame of a column goes to the column's nearest piece."""
+    frames = len(window.heard.activity)
+    found: dict[int, Vectors] = {}
+    for column in range(window.heard.activity.shape[1]):
+        own = [one for one, piece in enumerate(window.heard.pieces) if piece.column == column]
+        if not own:
+            continue
+        middles = np.array([(window.heard.pieces[one].first + window.heard.pieces[one].last) / 2 for one in own])
+        voices = np.array([window.voices[one] for one in own])
+        nearest = voices[np.abs(np.arange(frames)[:, None] + 0.5 - middles).argmin(axis=1)]
+        for voice in dict.fromkeys(voices.tolist()):
+            activity = np.where(nearest == voice, window.heard.activity[:, column], np.float32(0))
+            found[voice] = np.maximum(found[voice], activity) if voice in found else activity
+    return found
 
 
 def _shares(windows: Sequence[_Window], frozen: int, window_s: float) -> list[float]:
@@ -305,8 +334,3 @@ def _edges(frames: int) -> Vectors:
     """Give how far the frames of a window are trusted: less within half a second of its ends."""
     ramp = np.minimum(1.0, 0.2 + (np.arange(frames) + 0.5) / (ACTIVITY_HZ / 2) * 0.8)
     return np.minimum(ramp, ramp[::-1]).astype(np.float32)
-
-
-def _centres(voices: Sequence[int], sums: Vectors) -> dict[int, Vectors]:
-    rows = np.array(voices)
-    return {voice: sums[rows == voice].sum(axis=0) for voice in dict.fromkeys(voices)}

@@ -29,47 +29,46 @@ def likeness(first: Vectors, second: Vectors) -> Vectors:
     return cosines
 
 
-def cluster_voices(sums: Vectors, apart: Flags, *, least: float, most: int) -> Numbers:
+def cluster_voices(sums: Vectors, weights: Vectors, *, least: float, most: int) -> Numbers:
     """Join what sounds alike, the most alike first, until nothing is alike enough.
 
-    A joined cluster is compared by the sum of its vectors, so long speech counts for more than short.
+    Two clusters are as alike as their pieces are on average, weighted. (The angle between their sums was tried: it
+    grows as clusters do, since the sums lose what is particular to a moment, and people were joined.)
 
     Args:
-        sums: One row per piece: its voice vector times its weight, shape (pieces, dim).
-        apart: Pieces that cannot be the same voice since they talk at once, shape (pieces, pieces), symmetric.
-        least: Cosine from which two clusters are joined.
-        most: Clusters are joined further until so many are left, where `apart` allows it.
+        sums: One row per piece: the sum of its unit voice vectors, each times its weight, shape (pieces, dim).
+        weights: The sum of those weights, shape (pieces,).
+        least: Mean likeness from which two clusters are joined.
+        most: Clusters are joined further until no more than these are left.
 
     Returns:
         The cluster of each piece, shape (pieces,), numbered from 0 in the order of their first pieces.
 
     >>> rows = np.array([[1, 0], [0, 1], [2, 0.1]], np.float32)
-    >>> cluster_voices(rows, np.zeros((3, 3), bool), least=0.8, most=9).tolist()
+    >>> cluster_voices(rows, np.array([1, 1, 2], np.float32), least=0.8, most=9).tolist()
     [0, 1, 0]
     """
     count = len(sums)
-    sums, apart = sums.copy(), apart.copy()
-    cosines = likeness(sums, sums)
-    cosines[apart] = NEVER
-    np.fill_diagonal(cosines, NEVER)
+    weights = weights.copy()
+    both = sums @ sums.T
+    alike = both / np.outer(weights, weights)
+    np.fill_diagonal(alike, NEVER)
     member = np.arange(count)
     alive = np.ones(count, bool)
     left = count
     while left > 1:
-        one, two = divmod(int(cosines.argmax()), count)
-        best = cosines[one, two]
-        if best <= NEVER or (best < least and left <= most):
+        one, two = divmod(int(alike.argmax()), count)
+        if alike[one, two] < least and left <= most:
             break
-        sums[one] += sums[two]
-        apart[one] |= apart[two]
-        apart[:, one] = apart[one]
+        both[one] += both[two]
+        both[:, one] += both[:, two]
+        weights[one] += weights[two]
         alive[two] = False
         member[member == two] = one
-        row = likeness(sums[one : one + 1], sums)[0]
-        row[apart[one] | ~alive] = NEVER
+        row = np.where(alive, both[one] / (weights * weights[one]), NEVER)
         row[one] = NEVER
-        cosines[one] = cosines[:, one] = row
-        cosines[two] = cosines[:, two] = NEVER
+        alike[one] = alike[:, one] = row
+        alike[two] = alike[:, two] = NEVER
         left -= 1
     return _numbered(member.tolist())
 
