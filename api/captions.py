@@ -210,7 +210,8 @@ async def get_captions(
         for record in records:
             caption: CaptionRecord = decode("captions", record.value)
             at = record.cursor
-            if isinstance(caption, Caption) and (caption.final or not final):
+            # A final caption without words takes back what was guessed.
+            if isinstance(caption, Caption) and (caption.final or not final) and caption.text:
                 found.append(CaptionShown.model_validate(caption, from_attributes=True))
             if len(found) == limit:
                 break

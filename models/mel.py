@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.ports import Sound
+from operators.voice_ports import Sound
 from schemas.audio import SAMPLE_RATE_HZ
 
 __all__ = ["MELS", "mel_filters", "mel_spectrum"]

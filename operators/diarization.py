@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from operators.ports import ACTIVITY_HZ, Activity, Sound, SpeakerSegmenter, Vectors, VoiceEncoder
+from operators.ports import Vectors
 from operators.voice_clusters import Flags, Numbers, cluster_voices, likeness
+from operators.voice_ports import ACTIVITY_HZ, Activity, Sound, SpeakerSegmenter, VoiceEncoder
 from schemas.audio import SAMPLE_RATE_HZ
 
 __all__ = ["Diarization", "DiarizationState", "FrameVoices", "Heard", "Piece", "hear"]

@@ -10,31 +10,23 @@ from numpy.typing import NDArray
 from schemas.answers import Passage
 
 __all__ = [
-    "ACTIVITY_HZ",
-    "Activity",
     "LanguageModel",
     "Message",
     "ModelPiece",
     "ModelUsage",
     "PassageSearch",
     "SearchScope",
-    "Sound",
-    "SpeakerSegmenter",
+    "SoundStretch",
+    "SpeechDetector",
+    "SpeechMemory",
     "TextEmbedder",
+    "Transcriber",
+    "Transcript",
+    "TranscriptWord",
     "Vectors",
-    "VoiceEncoder",
 ]
 
 Vectors = NDArray[np.float32]
-
-Sound = NDArray[np.float32]
-"""Samples between -1 and 1, 16 kHz mono; the last axis is time."""
-
-Activity = NDArray[np.float32]
-"""How probably each of a few unnamed speakers talks, shape (frames, speakers), 50 frames a second."""
-
-ACTIVITY_HZ = 50
-"""Frames of an `Activity` per second: 20 ms each, the first one begins with the first sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,45 +115,115 @@ class PassageSearch(Protocol):
         ...
 
 
-class SpeakerSegmenter(Protocol):
-    """Hears how many people talk in a few seconds of sound, and when each of them does.
+@dataclass(frozen=True, slots=True, eq=False)
+class SpeechMemory:
+    """What a speech detector keeps between two calls; empty arrays at the start of a track.
 
-    The speakers of one call are told apart from each other only: column 0 of two calls may be two people.
+    Attributes:
+        hidden: State of the network, float32.
+        cell: State of the network, float32.
+        context: The last samples it heard, float32, at most a few milliseconds.
     """
 
+    hidden: Vectors
+    cell: Vectors
+    context: Vectors
+
+
+class SpeechDetector(Protocol):
+    """Tells speech from everything else, hop by hop."""
+
     @property
-    def name(self) -> str:
-        """Name and version of the weights."""
+    def hop_samples(self) -> int:
+        """Samples per hop."""
         ...
 
-    def activity(self, sound: Sound) -> Activity:
-        """Give who talks when in one stretch of 1 to 10 s, shape (samples // 320, speakers); blocking.
+    def initial(self) -> SpeechMemory:
+        """Give the memory of a track of which nothing was heard."""
+        ...
 
-        Raises:
-            ModelFailed: The model broke on this sound.
+    def probabilities(self, samples: NDArray[np.int16], memory: SpeechMemory) -> tuple[Vectors, SpeechMemory]:
+        """Give how likely each hop holds speech, shape (hops,), 0 to 1, and the memory after it.
+
+        Args:
+            samples: Whole hops, 16 kHz, shape (hops * hop_samples,).
+            memory: Of the hop before.
         """
         ...
 
 
-class VoiceEncoder(Protocol):
-    """Turns speech of one person into a vector; vectors of one person lie close together."""
+@dataclass(frozen=True, slots=True, eq=False)
+class SoundStretch:
+    """Sound to be written down.
+
+    Attributes:
+        samples: int16, 16 kHz, shape (samples,).
+        language: ISO 639-1 code; None = find out.
+        before: What was said before, to go on in its spelling.
+        glossary: Names and terms that may come, to be spelled like this.
+        best: Take the more careful and slower way.
+    """
+
+    samples: NDArray[np.int16]
+    language: str | None = None
+    before: str = ""
+    glossary: str = ""
+    best: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptWord:
+    """One word; times are seconds from the start of the stretch, and a space before it is part of the text."""
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was heard in a stretch, and how sure the recogniser is.
+
+    Attributes:
+        words: In order; joined they are the text.
+        language: ISO 639-1 code.
+        log_probability: Mean of the tokens, natural logarithm.
+        no_speech_probability: That the stretch holds no speech.
+        compression_ratio: Length of the text by its length when compressed; above 2 it repeats itself.
+        tries: Decodes it took.
+    """
+
+    words: tuple[TranscriptWord, ...]
+    language: str
+    log_probability: float
+    no_speech_probability: float
+    compression_ratio: float
+    tries: int = 1
+
+    @property
+    def text(self) -> str:
+        """The words as one text."""
+        return "".join(word.text for word in self.words).strip()
+
+
+class Transcriber(Protocol):
+    """Writes down what is said."""
 
     @property
     def name(self) -> str:
-        """Name and version of the weights; vectors of different names do not mix."""
+        """The model's name, to show and to record."""
         ...
 
     @property
-    def dim(self) -> int:
-        """Length of a vector."""
+    def multilingual(self) -> bool:
+        """Whether it knows other languages than English."""
         ...
 
-    def encode(self, speech: Sequence[Sound]) -> Vectors:
-        """Give one unit-length row per stretch of speech, shape (stretches, dim); blocking.
-
-        Stretches of less than 0.2 s say little about a voice; they are taken all the same.
+    def transcribe(self, stretches: Sequence[SoundStretch]) -> list[Transcript]:
+        """Write down several stretches together; blocking, releases the interpreter lock, safe from many threads.
 
         Raises:
-            ModelFailed: The model broke on this sound.
+            ModelFailed: The model cannot work on one of them.
         """
         ...

@@ -23,7 +23,7 @@ class Screen:
     def show(self, event: dict[str, Any]) -> None:
         """Show one event of the stream."""
         match event["type"]:
-            case "caption" if event["final"]:
+            case "caption" if event["final"] and event["text"]:
                 self._line()
                 name = self._names.get(event["speaker"] or "", event["speaker"] or "?")
                 self._console.print(

@@ -79,6 +79,7 @@ const nameOf = (id) => people.get(id)?.name || id || "Unknown";
 function takeCaption(caption) {
   if (!caption.final) { $("interim").textContent = `${nameOf(caption.speaker)}: ${caption.text}`; return; }
   $("interim").textContent = "";
+  if (!caption.text) return;
   if (caption.revision > 0 && correctCaption(caption)) return;
   captions.push(caption);
   const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
