@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +20,8 @@ PIECE = round(1.6 * ACTIVITY_HZ)
 LEAST_PIECE = round(0.4 * ACTIVITY_HZ)
 """Speech of a voice alone, below which its vector says next to nothing."""
 LONGEST_PAUSE = round(0.2 * ACTIVITY_HZ)
+KNOWN_S = 20.0
+"""An enrolled voice counts for as much as so many seconds of speech in this session."""
 SILENT = 1e-4
 """Sound whose largest sample is below this is digital silence and is not given to a model."""
 
@@ -135,12 +138,18 @@ class DiarizationState:
         memory: Voices heard before.
         frozen: Frames below this are final.
         given: Voices that were ever made final, so that no number means two people.
+        names: Names of the voices that were known before, by number.
     """
 
     windows: tuple[_Window, ...] = ()
     memory: _Memory = field(default_factory=lambda: _Memory(np.zeros((0, 0), np.float32), np.zeros(0, np.float32)))
     frozen: int = 0
     given: frozenset[int] = frozenset()
+    names: tuple[str, ...] = ()
+
+    def name(self, voice: int) -> str | None:
+        """Give the name of a voice, or None when it was not known before."""
+        return self.names[voice] if voice < len(self.names) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,6 +205,28 @@ class Diarization:
         state = replace(state, windows=windows, frozen=frozen)
         state = self._remember(state, told)
         return state, told
+
+    def initial(self, start: int = 0, known: Sequence[tuple[str, Vectors]] = ()) -> DiarizationState:
+        """Give the state of a track.
+
+        Args:
+            start: Frame its sound begins with.
+            known: Voices with a name: unit vectors of the encoder that will be used, shape (dim,).
+        """
+        numbers = tuple(range(len(known)))
+        seconds = np.full(len(known), KNOWN_S, np.float32)
+        rows = np.stack([vector for _, vector in known]) * KNOWN_S if known else np.zeros((0, 0), np.float32)
+        memory = _Memory(rows.astype(np.float32), seconds, numbers, (-1,) * len(known))
+        return DiarizationState((), memory, start, frozenset(numbers), tuple(name for name, _ in known))
+
+    def finish(self, state: DiarizationState, start: int = 0) -> tuple[DiarizationState, FrameVoices | None]:
+        """Make all labels final since no sound follows, or none before frame `start`; voices stay known."""
+        told = None
+        if state.windows:
+            end = state.windows[-1].heard.end
+            told = self._frames(state.windows, state.frozen, end, end)
+            state = self._remember(replace(state, frozen=end), told)
+        return replace(state, frozen=max(start, state.frozen)), told
 
     def _label(self, windows: tuple[_Window, ...], state: DiarizationState) -> tuple[_Window, ...]:
         """Give the windows with the voice of each piece."""
@@ -327,11 +358,11 @@ def _by_voice(window: _Window) -> dict[int, Vectors]:
 def _shares(windows: Sequence[_Window], frozen: int, window_s: float) -> list[float]:
     """Give how much of its speech each window stands for: windows overlap, and speech must not count many times."""
     ends = [frozen, *(window.heard.end for window in windows)]
-    del frozen
-    return [min(1.0, (end - before) / (window_s * ACTIVITY_HZ)) for before, end in zip(ends, ends[1:], strict=False)]
+    return [min(1.0, (end - before) / (window_s * ACTIVITY_HZ)) for before, end in pairwise(ends)]
 
 
 def _edges(frames: int) -> Vectors:
     """Give how far the frames of a window are trusted: less within half a second of its ends."""
     ramp = np.minimum(1.0, 0.2 + (np.arange(frames) + 0.5) / (ACTIVITY_HZ / 2) * 0.8)
-    return np.minimum(ramp, ramp[::-1]).astype(np.float32)
+    both: Vectors = np.minimum(ramp, ramp[::-1]).astype(np.float32)
+    return both

@@ -66,7 +66,8 @@ def encoder(content: bytes) -> Any:
     model = Encoder()
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["model_state"]
     missing = model.load_state_dict({k: v for k, v in state.items() if not k.startswith("similarity")})
-    assert not missing.missing_keys and not missing.unexpected_keys
+    assert not missing.missing_keys
+    assert not missing.unexpected_keys
     return model.eval()
 
 
