@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.ports import Vectors
-from operators.voice_clusters import Flags, Numbers, cluster_voices, likeness
-from operators.voice_ports import ACTIVITY_HZ, Activity, Sound, SpeakerSegmenter, VoiceEncoder
+from operators.voice_clusters import Flags, Numbers, cluster_voices, joined_voices, likeness
+from operators.voice_ports import ACTIVITY_HZ, Sound, SpeakerSegmenter, VoiceEncoder
 from schemas.audio import SAMPLE_RATE_HZ
 
-__all__ = ["Diarization", "DiarizationState", "FrameVoices", "Heard", "Piece", "hear"]
+__all__ = ["FRAME", "Diarization", "DiarizationState", "FrameVoices", "Heard", "Piece", "hear", "nothing_heard"]
 
 FRAME = SAMPLE_RATE_HZ // ACTIVITY_HZ
 TALKS = 0.5
@@ -20,6 +21,7 @@ PIECE = round(1.6 * ACTIVITY_HZ)
 LEAST_PIECE = round(0.4 * ACTIVITY_HZ)
 """Speech of a voice alone, below which its vector says next to nothing."""
 LONGEST_PAUSE = round(0.2 * ACTIVITY_HZ)
+FULL = 255
 KNOWN_S = 20.0
 """An enrolled voice counts for as much as so many seconds of speech in this session."""
 SILENT = 1e-4
@@ -49,15 +51,15 @@ class Heard:
 
     Attributes:
         end: Frame after the last one, 50 a second, counted from the session's first sample.
-        activity: Who talks when, shape (frames, columns); a column is a voice of this window only.
+        activity: Who talks when, 0 to 255, shape (frames, columns); a column is a voice of this window only.
         pieces: Stretches of one voice alone.
         vectors: One row per piece.
     """
 
     end: int
-    activity: Activity
+    activity: NDArray[np.uint8]
     pieces: tuple[Piece, ...]
-    vectors: Vectors
+    vectors: NDArray[np.float16]
 
 
 def hear(sound: Sound, end: int, segmenter: SpeakerSegmenter, encoder: VoiceEncoder) -> Heard:
@@ -69,14 +71,21 @@ def hear(sound: Sound, end: int, segmenter: SpeakerSegmenter, encoder: VoiceEnco
     frames = len(sound) // FRAME
     cells = sound[len(sound) - frames * FRAME :].reshape(frames, FRAME)
     if not frames or float(np.abs(sound).max()) < SILENT:
-        return Heard(end, np.zeros((frames, 1), np.float32), (), np.zeros((0, encoder.dim), np.float32))
+        return nothing_heard(end, frames)
     activity = segmenter.activity(cells.ravel())
     talks = activity > TALKS
     alone = talks & (talks.sum(axis=1, keepdims=True) == 1)
     pieces = tuple(piece for column in range(alone.shape[1]) for piece in _pieces(alone[:, column], column))
     # Only what one voice says alone: a vector of two at once lies between the two.
     speech = [cells[one.first : one.last][alone[one.first : one.last, one.column]].ravel() for one in pieces]
-    return Heard(end, activity, pieces, encoder.encode(speech))
+    # Kept in half the bytes and less: what is heard goes into every snapshot, and must be the same after one.
+    coarse = np.round(activity * FULL).astype(np.uint8)
+    return Heard(end, coarse, pieces, encoder.encode(speech).astype(np.float16))
+
+
+def nothing_heard(end: int, frames: int = 0) -> Heard:
+    """Give the window in which nobody talks."""
+    return Heard(end, np.zeros((frames, 1), np.uint8), (), np.zeros((0, 0), np.float16))
 
 
 def _pieces(alone: Flags, column: int) -> list[Piece]:
@@ -189,6 +198,8 @@ class Diarization:
 
     freeze_s: float = 5.0
     least_likeness: float = 0.62
+    joined_likeness: float = 0.88
+    joined_s: float = 1.0
     short_likeness: float = 0.5
     short_s: float = 1.0
     most_voices: int = 12
@@ -238,12 +249,14 @@ class Diarization:
         pieces = [windows[number].heard.pieces[one] for number, one in places]
         seconds = np.array([piece.seconds for piece in pieces], np.float32)
         seconds *= np.array([shares[number] for number, _ in places], np.float32)
-        recent = np.concatenate([window.heard.vectors for window in windows]) * seconds[:, None]
+        rows = [window.heard.vectors for window in windows if window.heard.pieces]
+        recent = np.concatenate(rows).astype(np.float32) * seconds[:, None]
         sums = np.concatenate([memory.sums.reshape(-1, recent.shape[1]), recent])
         weights = np.concatenate([memory.seconds, seconds])
         before = [*memory.voices, *(_before(windows[number], one) for number, one in places)]
         kept = len(memory.voices)
         cluster = cluster_voices(sums, weights, least=self.least_likeness, most=self.most_voices)
+        cluster = joined_voices(sums, weights, cluster, least=self.joined_likeness, least_weight=self.joined_s)
         voices = self._number(cluster, sums, weights, before, state.given)
         found = iter(voices[kept:])
         return tuple(replace(window, voices=tuple(next(found) for _ in window.heard.pieces)) for window in windows)
@@ -305,7 +318,7 @@ class Diarization:
                 continue
             for piece, vector, voice in zip(window.heard.pieces, window.heard.vectors, window.voices, strict=True):
                 weight = piece.seconds * shares[number]
-                memory = self._add(memory, vector * weight, weight, voice, window.heard.end)
+                memory = self._add(memory, vector.astype(np.float32) * weight, weight, voice, window.heard.end)
         return replace(state, windows=tuple(kept), memory=memory, given=given)
 
     def _add(self, memory: _Memory, row: Vectors, seconds: float, voice: int, end: int) -> _Memory:
@@ -350,7 +363,8 @@ def _by_voice(window: _Window) -> dict[int, Vectors]:
         voices = np.array([window.voices[one] for one in own])
         nearest = voices[np.abs(np.arange(frames)[:, None] + 0.5 - middles).argmin(axis=1)]
         for voice in dict.fromkeys(voices.tolist()):
-            activity = np.where(nearest == voice, window.heard.activity[:, column], np.float32(0))
+            own_activity = np.where(nearest == voice, window.heard.activity[:, column], 0)
+            activity: Vectors = own_activity.astype(np.float32) / np.float32(FULL)
             found[voice] = np.maximum(found[voice], activity) if voice in found else activity
     return found
 

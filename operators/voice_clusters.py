@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from operators.ports import Vectors
 
-__all__ = ["cluster_voices", "likeness"]
+__all__ = ["cluster_voices", "joined_voices", "likeness"]
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
@@ -71,6 +71,39 @@ def cluster_voices(sums: Vectors, weights: Vectors, *, least: float, most: int) 
         alike[two] = alike[:, two] = NEVER
         left -= 1
     return _numbered(member.tolist())
+
+
+def joined_voices(sums: Vectors, weights: Vectors, cluster: Numbers, *, least: float, least_weight: float) -> Numbers:
+    """Join clusters whose sums point the same way.
+
+    Where clusters are long the moment's particulars cancel out in their sums: two halves of one voice are then nearly
+    parallel while two people are not, and the margin is wider than between single pieces.
+
+    Args:
+        sums: As for `cluster_voices`.
+        weights: As for `cluster_voices`.
+        cluster: The cluster of each piece, numbered from 0.
+        least: Cosine from which two clusters are joined.
+        least_weight: Lighter clusters are left alone.
+
+    Returns:
+        The cluster of each piece, numbered from 0 in the order of their first pieces.
+    """
+    count = int(cluster.max()) + 1 if len(cluster) else 0
+    centres = np.stack([sums[cluster == name].sum(axis=0) for name in range(count)]) if count else sums
+    heavy = np.array([weights[cluster == name].sum() >= least_weight for name in range(count)], bool)
+    cluster = cluster.copy()
+    while heavy.sum() > 1:
+        alike = likeness(centres, centres)
+        alike[~heavy] = alike[:, ~heavy] = NEVER
+        np.fill_diagonal(alike, NEVER)
+        one, two = divmod(int(alike.argmax()), count)
+        if alike[one, two] < least:
+            break
+        centres[one] += centres[two]
+        heavy[two] = False
+        cluster[cluster == two] = one
+    return _numbered(cluster.tolist())
 
 
 def _numbered(member: Sequence[int]) -> Numbers:
