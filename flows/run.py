@@ -18,6 +18,7 @@ from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersOptions
 from flows.captions import Hearing
 from flows.connectors import ReadingState
+from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, FLOWS, Operators, Wiring
 from operators.answering import Answering
 from schemas.errors import LogError
@@ -46,6 +47,7 @@ class FlowOptions:
         names: The flows to run.
         answers: Which questions are answered.
         hearing: What the flow `captions` listens with.
+        voices: What the flow `speaker_turns` tells people apart with.
     """
 
     recovery_dir: Path
@@ -56,6 +58,7 @@ class FlowOptions:
     names: tuple[str, ...] = tuple(FLOWS)
     answers: AnswersOptions = field(default_factory=AnswersOptions)
     hearing: Hearing | None = None
+    voices: Voices | None = None
 
 
 class FlowRunner:
@@ -115,6 +118,7 @@ class FlowRunner:
         self._wiring = wiring
         wiring.stop.raised = self._stopping.is_set()
         wiring.answers, wiring.hearing = self._options.answers, self._options.hearing
+        wiring.voices = self._options.voices
         flow = wiring.dataflow(self._options.names)
         self._alive = True
         logger.info("flows_started", attempt=wiring.attempt)

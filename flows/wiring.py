@@ -15,6 +15,7 @@ from flows.clock import FlowClock
 from flows.connectors import LogSink, LogSource, Reading, ReadingState, StopFlag
 from flows.logic import Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
+from flows.speaker_turns import SpeakerTurnsLogic, Voices
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
@@ -47,7 +48,11 @@ FLOWS: Mapping[str, FlowSpec] = {
 """The flows every engine runs."""
 
 SPEECH_FLOWS: Mapping[str, FlowSpec] = {
-    spec.name: spec for spec in (FlowSpec("captions", ("meeting", "audio"), "captions", timed=False),)
+    spec.name: spec
+    for spec in (
+        FlowSpec("captions", ("meeting", "audio"), "captions", timed=False),
+        FlowSpec("speaker_turns", ("meeting", "audio"), "speaker-turns", timed=False),
+    )
 }
 """The flows that listen; each runs in a dataflow of its own, so that it cannot slow the others."""
 
@@ -85,6 +90,7 @@ class Wiring:
     marks: bool = False
     answers: AnswersOptions = field(default_factory=AnswersOptions)
     hearing: Hearing | None = None
+    voices: Voices | None = None
     finishing: bool = False
     stop: StopFlag = field(default_factory=StopFlag)
     readings: dict[str, ReadingState] = field(default_factory=dict)
@@ -136,4 +142,7 @@ class Wiring:
             assert self.hearing is not None  # noqa: S101 - whoever wires captions has models for them
             self.hearing.needs.since_s.clear()
             return CaptionsLogic.builder(self.hearing, self.log, clock)
+        if name == "speaker_turns":
+            assert self.voices is not None  # noqa: S101 - whoever wires speaker turns has models for them
+            return SpeakerTurnsLogic.builder(self.voices, self.log, clock)
         return OperatorLogic.builder(name, self.operators.named(name), clock, self.log, finishing=self.finishing)
