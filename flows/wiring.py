@@ -38,7 +38,7 @@ class FlowSpec:
 FLOWS: Mapping[str, FlowSpec] = {
     spec.name: spec
     for spec in (
-        FlowSpec("utterances", ("meeting", "captions"), "utterances"),
+        FlowSpec("utterances", ("meeting", "captions", "speaker-turns"), "utterances"),
         FlowSpec("questions", ("meeting", "utterances"), "questions", after=("utterances",)),
         FlowSpec("memory", ("meeting", "utterances"), "memory", after=("utterances",)),
         FlowSpec("answers", ("meeting", "memory", "questions"), "answers", after=("questions", "memory"), timed=False),
