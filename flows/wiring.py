@@ -144,5 +144,6 @@ class Wiring:
             return CaptionsLogic.builder(self.hearing, self.log, clock)
         if name == "speaker_turns":
             assert self.voices is not None  # noqa: S101 - whoever wires speaker turns has models for them
+            self.voices.needs.since_s.clear()
             return SpeakerTurnsLogic.builder(self.voices, self.log, clock)
         return OperatorLogic.builder(name, self.operators.named(name), clock, self.log, finishing=self.finishing)
