@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -66,12 +65,13 @@ class PyannoteSegmenter:
         """
         check_pyannote(model, sha256)
         file = Path(model) if Path(model).exists() else _checked(_from_hub(model), sha256)
-        # The library reports each use to its makers unless this is set before its first import.
-        os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
         import torch
         from pyannote.audio import Model
+        from pyannote.audio.telemetry import set_telemetry_metrics
         from pyannote.audio.utils.powerset import Powerset
 
+        # The library reports each model that is loaded to its makers unless it is told not to.
+        set_telemetry_metrics(enabled=False)
         self._torch = torch
         self._device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         try:

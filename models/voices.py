@@ -32,7 +32,8 @@ LEAST_SAMPLES = SAMPLE_RATE_HZ
 
 DIM = 256
 PIECE_FRAMES = 160
-"""The encoder was trained on 1.6 s at a time; longer speech is cut into pieces that overlap by half."""
+"""The encoder was trained on 1.6 s at a time; much longer speech is cut into pieces that overlap by half."""
+WHOLE_FRAMES = 200
 LEVEL = 10 ** (-30 / 20)
 """Quieter speech is raised to -30 dB before the mel bands, as in training: their power has no logarithm."""
 
@@ -153,8 +154,8 @@ def _raised(sound: Sound) -> Sound:
 
 
 def _pieces(mels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut mel frames into pieces of the same length, shape (pieces, at most 160, 40)."""
-    if len(mels) <= PIECE_FRAMES:
+    """Cut mel frames into pieces of the same length, shape (pieces, frames, 40)."""
+    if len(mels) <= WHOLE_FRAMES:
         return mels[None]
     count = -(-(len(mels) - PIECE_FRAMES) * 2 // PIECE_FRAMES) + 1
     starts = np.round(np.linspace(0, len(mels) - PIECE_FRAMES, count)).astype(int)
