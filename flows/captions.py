@@ -95,6 +95,11 @@ class _Session:
         """
         return self.touched_s + time.monotonic() - self.arrived_s
 
+    def speaks(self, name: str) -> bool:
+        """Say whether somebody speaks on a track."""
+        track = self.tracks.get(name)
+        return track is not None and track.activity.speech is not None
+
 
 @dataclass(slots=True, eq=False)
 class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, bytes]]):
@@ -205,7 +210,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         track.sound.forget_before(present if needed is None else min(present, needed))
 
     def _ask(self, session: _Session, track: _Track, request: DecodeRequest) -> None:
-        language = self.hearing.language or session.language or "auto"
+        language = (self.hearing.language or session.language or "auto").partition("-")[0].casefold()
         owner = (track.transcription.session_id, track.transcription.track)
         sound = track.sound.cut(request.start_sample, request.end_sample)
         job = Job(owner, request, sound, None if language == "auto" else language)
@@ -230,7 +235,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
             session.order, made = self.hearing.tracks.tick(session.order, until_s)
             self._runs(session, made, out)
         for name, order in session.order.tracks:
-            if order.seen_s + STALLED_S <= until_s and session.tracks[name].activity.speech is not None:
+            if order.seen_s + STALLED_S <= until_s and session.speaks(name):
                 self._end_speech(session, session.tracks[name], out)
 
     def _end_speech(self, session: _Session, track: _Track, out: list[Record | Mark]) -> None:
@@ -265,7 +270,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
             if now_s is not None:
                 self._tick(session, min(now_s, session.time_s()), out)
             over = session.closed_s is not None and wall_s - session.closed_s >= FORGET_CLOSED_S
-            idle = wall_s - session.touched_s > FORGET_IDLE_S
+            idle = time.monotonic() - session.arrived_s > FORGET_IDLE_S
             if (over or idle) and not any(track.jobs for track in session.tracks.values()):
                 del self.sessions[session_id]
         return out, self.RETAIN
@@ -285,19 +290,18 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         """Say when to look again: soon while something is being written down."""
         if any(track.jobs for session in self.sessions.values() for track in session.tracks.values()):
             return datetime.now(UTC) + timedelta(milliseconds=DRAIN_MS)
-        times: list[float] = []
+        waits: list[float] = []
         for session in self.sessions.values():
+            due = [order.seen_s + STALLED_S for name, order in session.order.tracks if session.speaks(name)]
             if (due_s := self.hearing.tracks.due_s(session.order)) is not None:
-                times.append(due_s)
-            for name, order in session.order.tracks:
-                if session.tracks[name].activity.speech is not None:
-                    times.append(order.seen_s + STALLED_S)
+                due.append(due_s)
+            waits += [one - session.time_s() for one in due]
             if session.closed_s is not None:
-                times.append(session.closed_s + FORGET_CLOSED_S)
-        if not times:
+                waits.append(session.closed_s + FORGET_CLOSED_S - time.time())
+        if not waits:
             return None
         # While the flow's clock stands still (a backlog), looking again every few milliseconds is enough.
-        return datetime.fromtimestamp(max(min(times), time.time() + DRAIN_MS / 1000), UTC)
+        return datetime.now(UTC) + timedelta(seconds=max(min(waits), DRAIN_MS / 1000))
 
     def snapshot(self) -> dict[str, bytes]:
         """Give the sessions without their sound."""
@@ -330,8 +334,8 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         places = session.tracks[name].sound.places
         if not sequences or not places:
             return
-        offsets = [place.offset for place in places]
-        chunks = {chunk.sequence: chunk for chunk in log.chunks(min(offsets), max(offsets))}
+        first, last = min(place.offset for place in places), max(place.last_offset for place in places)
+        chunks = {chunk.sequence: chunk for chunk in log.chunks(first, last)}
         waiting = tuple(chunks[sequence] for sequence in sequences if sequence in chunks)
         session.order = session.order.having(name, replace(session.order.track(name), waiting=waiting))
 

@@ -149,8 +149,8 @@ class DecodingRoom:
                 self._guard.wait(TOGETHER_S)
             batch: list[Job] = []
             while self._queue and len(batch) < self._ear.together:
-                kind = self._queue[0][0]
-                if batch and kind != (0 if batch[0].request.kind == "final" else 1):
+                following = self._queue[0][2]
+                if batch and (following.request.kind, following.language) != (batch[0].request.kind, batch[0].language):
                     break
                 job = heapq.heappop(self._queue)[2]
                 if not job.dropped:

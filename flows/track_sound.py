@@ -19,15 +19,18 @@ KEPT_S = 30.0
 """Sound held in memory per track (1 MB); a stretch of speech is at most 12 s long, so this is read again only when the
 captions are far behind."""
 READ_RECORDS = 200
+PLACE_S = 1.0
+"""Chunks that follow on each other are remembered together, up to so much sound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a chunk lies: its samples, its offset on the topic `audio` and its producer time."""
+    """Where chunks lie: their samples, their offsets on the topic `audio`, the producer time of the first one."""
 
     start_sample: int
     end_sample: int
     offset: int
+    last_offset: int
     at_s: float
 
 
@@ -89,8 +92,12 @@ class TrackSound:
 
     def note(self, chunk: AudioChunk, offset: int, at_s: float) -> None:
         """Remember where a chunk lies."""
-        place = Place(chunk.start_sample, chunk.start_sample + len(chunk.pcm) // 2, offset, at_s)
-        self._places.append(place)
+        start, end = chunk.start_sample, chunk.start_sample + len(chunk.pcm) // 2
+        before = self._places[-1] if self._places else None
+        if before is not None and before.end_sample == start and end - before.start_sample <= PLACE_S * SAMPLE_RATE_HZ:
+            self._places[-1] = Place(before.start_sample, end, before.offset, offset, before.at_s)
+        else:
+            self._places.append(Place(start, end, offset, offset, at_s))
 
     def put(self, run: AudioRun) -> None:
         """Keep a run in memory."""
@@ -113,8 +120,9 @@ class TrackSound:
         held = self._in_memory(start, end)
         if held is not None:
             return lambda: held
-        offsets = [place.offset for place in self._places if place.end_sample > start and place.start_sample < end]
-        first, last = min(offsets, default=0), max(offsets, default=-1)
+        here = [place for place in self._places if place.end_sample > start and place.start_sample < end]
+        first = min((place.offset for place in here), default=0)
+        last = max((place.last_offset for place in here), default=-1)
         return lambda: self._log.samples(start, end, first, last)
 
     def _in_memory(self, start: int, end: int) -> Samples | None:

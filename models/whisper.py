@@ -201,10 +201,17 @@ class Whisper:
     def _languages(self, stretches: Sequence[SoundStretch], encoded: Any) -> list[str]:
         if not self.multilingual:
             return ["en"] * len(stretches)
-        if all(one.language for one in stretches):
-            return [one.language or "en" for one in stretches]
+        codes = [self._code(one.language) for one in stretches]
+        if all(codes):
+            return [code or "en" for code in codes]
         likely = self._model.model.detect_language(encoded)
-        return [one.language or found[0][0][2:-2] for one, found in zip(stretches, likely, strict=True)]
+        return [code or found[0][0][2:-2] for code, found in zip(codes, likely, strict=True)]
+
+    def _code(self, language: str | None) -> str | None:
+        """Give the code that the model has for a language ("en-GB" is "en"), or None when it has to find out."""
+        code = (language or "").replace("_", "-").partition("-")[0].strip().casefold()
+        known = code and self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
+        return code if known else None
 
     def _tokenizer(self, language: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
