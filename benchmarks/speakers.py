@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
+from models.sound_files import read_sound
 from models.voices import OnnxSegmenter, OnnxVoiceEncoder
 from operators.diarization import FRAME, hear
 from operators.speaker_turns import SpeakerTurns
@@ -26,7 +26,7 @@ from operators.voice_ports import Sound, SpeakerSegmenter, VoiceEncoder
 from schemas.audio import SAMPLE_RATE_HZ
 from schemas.speech import SpeakerTurn
 
-__all__ = ["Told", "known_at", "read_sound", "turns_over_time"]
+__all__ = ["Told", "known_at", "turns_over_time"]
 
 WINDOW = 5 * SAMPLE_RATE_HZ
 LATENCIES_S = (1.0, 5.0)
@@ -40,17 +40,6 @@ class Told:
 
     at_s: float
     turn: SpeakerTurn
-
-
-def read_sound(path: Path) -> Sound:
-    """Give the samples of a file as 16 kHz mono."""
-    blocks: list[np.ndarray] = []
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-        for frame in container.decode(audio=0):
-            blocks += [one.to_ndarray().ravel() for one in resampler.resample(frame)]
-        blocks += [one.to_ndarray().ravel() for one in resampler.resample(None)]
-    return np.concatenate(blocks).astype(np.float32) / 32768
 
 
 def turns_over_time(

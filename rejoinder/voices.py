@@ -1,7 +1,7 @@
 """Who speaks, as the settings choose it: models, and what the speaker-turns flow tells people apart with."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -10,8 +10,10 @@ from flows.speaker_turns import Voices
 from flows.voice_room import VoiceModels, VoiceRoom
 from models.voices import OnnxSegmenter, OnnxVoiceEncoder
 from operators.diarization import Diarization
+from operators.ports import Vectors
 from operators.speaker_turns import SpeakerTurns
 from operators.voice_ports import SpeakerSegmenter, VoiceEncoder
+from rejoinder.enrolled import VoiceStore
 from rejoinder.settings import Settings
 from rejoinder.speech import speech_wanted
 
@@ -44,7 +46,12 @@ class SpeakerModels:
         segmenter, encoder = _models(settings)
         turns = SpeakerTurns(replace(Diarization(), most_voices=settings.speakers_most))
         self.room = VoiceRoom(VoiceModels(segmenter, encoder, settings.speakers_workers))
-        self.voices = Voices(self.room, turns, finishing=finishing, needs=needs or SoundNeeds())
+        store, vectors_of = VoiceStore(settings.data_dir), encoder().name
+
+        def known(owner_id: str) -> Sequence[tuple[str, Vectors]]:
+            return store.known(owner_id, vectors_of)
+
+        self.voices = Voices(self.room, turns, known=known, finishing=finishing, needs=needs or SoundNeeds())
         self.model = "pyannet-5s-3speakers" if settings.speakers != "pyannote" else settings.speakers_model
 
     def close(self) -> None:
