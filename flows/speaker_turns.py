@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from bytewax.operators import StatefulBatchLogic
@@ -33,8 +34,9 @@ STALLED_S = 6.0
 """A track that sends nothing for so long is silent: its labels are made final."""
 WINDOW = 5 * SAMPLE_RATE_HZ
 STEP = SAMPLE_RATE_HZ // 2
-LOADED_WINDOWS = 4
-"""When so many windows of a track wait, every second one is left out: 1 s steps cost half and lose little."""
+THINNED = ((40, 10), (4, 2))
+"""When so many windows of a track wait, only those are heard that end at a multiple of so many steps. Steps of 1 s cost
+half and lose little; with steps of 5 s, the length of a window, everything is still heard once."""
 LEAST_TAIL = SAMPLE_RATE_HZ // 10
 
 
@@ -185,12 +187,22 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
         """Ask for the windows that end within the sound that came."""
         end = (track.asked // STEP + 1) * STEP
         while end <= track.end:
-            loaded = sum(1 for job in track.jobs if job is not None) >= LOADED_WINDOWS
-            # Left out only when the next one is there too, so the newest sound is always heard.
-            if not (loaded and end // STEP % 2 and end + STEP <= track.end):
-                self._window(track, end)
+            self._window(track, end)
             track.asked = end
             end += STEP
+        self._thin(track)
+
+    @staticmethod
+    def _thin(track: _Track) -> None:
+        """Leave windows out that nobody began to hear, when too many wait; never the newest one before a break."""
+        every = next((step for most, step in THINNED if len(track.jobs) >= most), 1)
+        if every == 1:
+            return
+        jobs = list(track.jobs)
+        for job, following in pairwise(jobs):
+            if job is not None and following is not None and not job.begun and job.end * FRAME // STEP % every:
+                job.dropped = True
+        track.jobs = deque(job for job in jobs if job is None or not job.dropped)
 
     def _window(self, track: _Track, end: int) -> None:
         first = max(track.start, end - WINDOW)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -48,11 +48,11 @@ class Listening:
     first: int
     end: int
     sound: Callable[[], Samples]
+    begun: bool = False
     done: bool = False
     dropped: bool = False
     heard: Heard | None = None
     tries: int = 0
-    asked_s: float = field(default_factory=time.monotonic)
 
 
 class VoiceRoom:
@@ -90,6 +90,7 @@ class VoiceRoom:
                 if self._closed:
                     return
                 window = self._queue.popleft()
+                window.begun = True
             if not window.dropped:
                 self._hear(window)
 

@@ -192,7 +192,9 @@ class _Changes:
         self.turns.append(
             SpeakerTurn(
                 session_id=state.session_id,
-                event_id=derive_id(told.turn_id, told.revision),
+                # What it says is part of the id: under load other windows are heard the second time, and what is then
+                # told otherwise must not be dropped as a repeat.
+                event_id=derive_id(told.turn_id, told.revision, *_content(told.span), int(frozen)),
                 created_at=datetime.fromtimestamp(self._now_s, UTC),
                 turn_id=told.turn_id,
                 revision=told.revision,
@@ -203,6 +205,10 @@ class _Changes:
                 frozen=frozen,
             )
         )
+
+
+def _content(span: _Span) -> tuple[int, int, int]:
+    return span.voice, span.start, span.end
 
 
 def _likeness(before: _Span, now: _Span) -> tuple[bool, int]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,12 +19,16 @@ from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.records import new_record
 from flows.run import FlowOptions, FlowRunner
-from flows.speaker_turns import Voices
-from flows.voice_room import VoiceModels, VoiceRoom
+from flows.speaker_turns import SpeakerTurnsLogic, Voices, _Track
+from flows.track_sound import SoundLog, TrackSound
+from flows.voice_room import Listening, VoiceModels, VoiceRoom
 from flows.wiring import Operators, Wiring
+from operators.speaker_turns import SpeakerTurns
+from operators.voice_ports import Activity, Sound
 from schemas.audio import SAMPLE_RATE_HZ, AudioChunk
 from schemas.base import Record
 from schemas.codec import decode
+from schemas.errors import ModelFailed
 from schemas.meeting import MeetingClosed, MeetingOpened, Participant
 from schemas.speech import SpeakerTurn
 from tests.support import wait_for
@@ -172,3 +177,30 @@ def test_killed_in_the_middle_it_keeps_identities_and_doubles_nothing(log: Event
     assert final(turns) == EXPECTED
     assert len({turn.event_id for turn in turns}) == len(turns)
     assert len({(turn.turn_id, turn.revision) for turn in turns}) == len(turns), "one revision was told twice"
+
+
+def test_a_track_far_behind_is_heard_in_longer_steps_and_to_its_end() -> None:
+    jobs: deque[Listening | None] = deque(Listening(0, 25 * number, lambda: SOUND) for number in range(1, 51))
+    jobs[0].begun = True  # type: ignore[union-attr]
+    track = _Track(SpeakerTurns().initial("s", "room"), TrackSound(SoundLog(None, "s", "room", 0)), 0, 0, 0, 0, jobs)  # type: ignore[arg-type]
+    SpeakerTurnsLogic._thin(track)
+    assert [job.end // 25 for job in track.jobs if job] == [1, 10, 20, 30, 40, 50]
+    track.jobs = deque(Listening(0, 25 * number, lambda: SOUND) for number in range(1, 8))
+    SpeakerTurnsLogic._thin(track)
+    assert [job.end // 25 for job in track.jobs if job] == [2, 4, 6, 7]
+
+
+def test_windows_the_models_fail_on_are_left_out_and_the_flow_goes_on(log: EventLog) -> None:
+    class Failing(ToneSegmenter):
+        def activity(self, sound: Sound) -> Activity:
+            if len(sound) < 3 * SAMPLE_RATE_HZ:
+                raise ModelFailed("cannot hear this")
+            return super().activity(sound)
+
+    put(log, "audio", chunks(SOUND))
+    hearing = VoiceRoom(VoiceModels(Failing, ToneEncoder))
+    wiring = Wiring(log, Operators(), None, 1, finishing=True, voices=Voices(hearing, finishing=True))
+    run_main(wiring.dataflow(("speaker_turns",)))
+    wiring.close()
+    hearing.close()
+    assert final(told(log))[1:] == EXPECTED[1:]
