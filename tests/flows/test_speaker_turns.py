@@ -43,13 +43,15 @@ def room() -> VoiceRoom:
     return VoiceRoom(VoiceModels(ToneSegmenter, ToneEncoder))
 
 
-def chunks(sound: np.ndarray, track: str = "room", first: int = 0, ms: int = 100) -> Iterable[AudioChunk]:
+def chunks(
+    sound: np.ndarray, track: str = "room", first: int = 0, ms: int = 100, began: datetime = BEGAN
+) -> Iterable[AudioChunk]:
     size = SAMPLE_RATE_HZ * ms // 1000
     for number, start in enumerate(range(0, len(sound), size)):
         yield AudioChunk(
             session_id="s",
             event_id=f"{track}-{first + number}",
-            created_at=BEGAN + timedelta(seconds=(start + size) / SAMPLE_RATE_HZ),
+            created_at=began + timedelta(seconds=(start + size) / SAMPLE_RATE_HZ),
             track=track,
             sequence=first + number,
             start_sample=first * size + start,
@@ -139,8 +141,10 @@ def test_work_done_again_from_the_start_writes_the_same_records(log: EventLog) -
 
 def test_a_stopped_flow_goes_on_with_the_same_voices(log: EventLog, tmp_path: Path) -> None:
     options = FlowOptions(tmp_path / "recovery", epoch_s=0.05, names=("speaker_turns",))
-    sent = list(chunks(SOUND))
-    closed = MeetingClosed(session_id="s", event_id="c", created_at=BEGAN + timedelta(seconds=16))
+    # Made now: a track whose last sound is long past counts as silent, and its turns end.
+    began = datetime.now(UTC)
+    sent = list(chunks(SOUND, began=began))
+    closed = MeetingClosed(session_id="s", event_id="c", created_at=began + timedelta(seconds=16))
     for part, last in ((sent[:71], False), (sent[71:], True)):
         begun = len(told(log))
         hearing = room()
@@ -148,14 +152,16 @@ def test_a_stopped_flow_goes_on_with_the_same_voices(log: EventLog, tmp_path: Pa
         runner.start()
         put(log, "audio", part)
         put(log, "meeting", [closed] if last else [])
-        wait_for(lambda seen=begun, end=last: _all_frozen(told(log)) if end else len(told(log)) > seen + 3)
+        wait_for(lambda seen=begun, end=last: _settled(told(log)) if end else len(told(log)) > seen + 3)
         runner.stop()
         hearing.close()
     assert final(told(log)) == EXPECTED
 
 
-def _all_frozen(turns: list[SpeakerTurn]) -> bool:
-    return {turn.turn_id for turn in turns} == {turn.turn_id for turn in turns if turn.frozen}
+def _settled(turns: list[SpeakerTurn]) -> bool:
+    return final(turns) == EXPECTED and {turn.turn_id for turn in turns} == {
+        turn.turn_id for turn in turns if turn.frozen
+    }
 
 
 def test_killed_in_the_middle_it_keeps_identities_and_doubles_nothing(log: EventLog, tmp_path: Path) -> None:
