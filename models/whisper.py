@@ -55,6 +55,8 @@ class WhisperOptions:
     threads: int = 1
     beam: int = 1
     margin_s: float = MARGIN_S
+    unsure: float = -9.0
+    second_beam: int = 5
 
 
 def load_whisper(weights: Weights, options: WhisperOptions) -> "Whisper":
@@ -136,6 +138,12 @@ class Whisper:
             again = self._decode([stretches[number] for number in loops], FULL_S)
             for number, one in zip(loops, again, strict=True):
                 found[number] = one
+        unsure = [n for n, (one, _) in enumerate(found) if stretches[n].best and one.log_probability < self._options.unsure]
+        if unsure:
+            again = self._decode([stretches[number] for number in unsure], FULL_S, self._options.second_beam)
+            for number, one in zip(unsure, again, strict=True):
+                if one[0].log_probability > found[number][0].log_probability:
+                    found[number] = one
         return found
 
     def _features(self, samples: NDArray[np.int16], context_s: float) -> NDArray[np.float32]:
@@ -145,7 +153,9 @@ class Whisper:
         mel = np.asarray(self._model.feature_extractor(sound), np.float32)[:, :wanted]
         return np.pad(mel, ((0, 0), (0, wanted - mel.shape[1])))
 
-    def _decode(self, stretches: Sequence[SoundStretch], context_s: float) -> list[tuple[Transcript, float]]:
+    def _decode(
+        self, stretches: Sequence[SoundStretch], context_s: float, beam: int = 0
+    ) -> list[tuple[Transcript, float]]:
         """Give what each stretch holds and where its text ends, seconds."""
         model = self._model
         features = np.stack([self._features(one.samples, context_s) for one in stretches])
@@ -157,7 +167,7 @@ class Whisper:
         results = model.model.generate(
             encoded,
             prompts,
-            beam_size=self._options.beam if any(one.best for one in stretches) else 1,
+            beam_size=beam or (self._options.beam if any(one.best for one in stretches) else 1),
             max_length=min(model.max_length, max(map(len, prompts)) + int(longest_s * TOKENS_PER_S) + SPARE_TOKENS),
             return_scores=True,
             return_no_speech_prob=True,

@@ -62,7 +62,9 @@ class AudioRetention:
         settled = [needed for at, needed in self._seen if at <= now_s - self._settle_s]
         self._seen = self._seen[max(0, len(settled) - 1) :]
         longest_s = TOPICS["audio"].retention_s or 0
-        return self._log.trim("audio", max(settled[-1] if settled else 0.0, now_s - longest_s))
+        # The least of what was needed lately: a flow that just began anew does not know yet what it needs.
+        done_s = min(needed for _, needed in self._seen) if settled else 0.0
+        return self._log.trim("audio", max(done_s, now_s - longest_s))
 
 
 class Listening:

@@ -6,9 +6,11 @@ from pydantic import Field
 
 from schemas.base import Identifier, Record
 
-__all__ = ["SAMPLE_RATE_HZ", "AudioChunk"]
+__all__ = ["LAST_SAMPLE", "SAMPLE_RATE_HZ", "AudioChunk"]
 
 SAMPLE_RATE_HZ = 16_000
+LAST_SAMPLE = 999_000 * SAMPLE_RATE_HZ
+"""No chunk begins later than this, so that its times are still times (`schemas.base.Seconds`)."""
 
 
 class AudioChunk(Record):
@@ -25,6 +27,6 @@ class AudioChunk(Record):
     type: Literal["audio_chunk"] = "audio_chunk"
     track: Identifier
     sequence: Annotated[int, Field(ge=0)]
-    start_sample: Annotated[int, Field(ge=0)]
+    start_sample: Annotated[int, Field(ge=0, le=LAST_SAMPLE)]
     pcm: Annotated[bytes, Field(max_length=60 * SAMPLE_RATE_HZ * 2)]
     last: bool = False

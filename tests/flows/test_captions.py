@@ -247,6 +247,19 @@ def test_sound_is_removed_behind_the_flow_and_never_before_it(
     assert plain(finals(log)[2].text) == plain(THIRD)
 
 
+def test_a_flow_that_begins_anew_and_does_not_know_its_needs_yet_loses_no_sound(log: EventLog) -> None:
+    needs = SoundNeeds(newest_s=1_760_000_010.0)
+    retention = AudioRetention(log, keep_s=0, settle_s=10)
+    retention.add_reader(needs.before_s)
+    send(log, chunks(silence(20)))
+    needs.since_s[1] = 1_760_000_005.0
+    assert retention.trim(1_760_000_020.0) == 0
+    needs.since_s.clear()
+    assert retention.trim(1_760_000_022.0) == 0
+    needs.since_s[1] = 1_760_000_005.0
+    assert retention.trim(1_760_000_032.0) == pytest.approx(49, abs=2), "only what nobody needed all the while"
+
+
 def test_sound_is_kept_for_its_hours_even_when_it_was_heard(log: EventLog) -> None:
     needs = SoundNeeds(newest_s=1_760_000_100.0)
     retention = AudioRetention(log, keep_s=3_600, settle_s=0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.audio import AudioChunk
+from schemas.audio import LAST_SAMPLE, AudioChunk
 from schemas.base import derive_id
 from schemas.codec import decode, encode
 from schemas.errors import SchemaError, UnknownTopic
@@ -88,6 +88,13 @@ def test_the_records_of_the_captions_topic_are_told_apart_by_type() -> None:
     gap = AudioGap(**shared, start_s=1.0, end_s=2.5)  # type: ignore[arg-type]
     lag = TranscriptionLag(**shared, behind_s=3.0)  # type: ignore[arg-type]
     assert [decode("captions", encode(one)) for one in (gap, lag)] == [gap, lag]
+
+
+def test_sound_too_late_to_have_a_time_is_no_record() -> None:
+    shared = {"session_id": "s", "event_id": "e", "created_at": NOW, "track": "mic", "sequence": 0, "pcm": b""}
+    AudioChunk(**shared, start_sample=LAST_SAMPLE)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="start_sample"):
+        AudioChunk(**shared, start_sample=LAST_SAMPLE + 1)  # type: ignore[arg-type]
 
 
 def test_a_caption_written_before_there_were_revisions_still_reads() -> None:
