@@ -51,6 +51,7 @@ class Voices:
         known: Enrolled voices that a session's owner may use: owner -> names with unit vectors.
         finishing: The topics end: wait for the last turns there.
         needs: Told which sound is still needed.
+        thinned: What is left out when windows wait: how many wait, and of how many steps one is still heard.
     """
 
     room: VoiceRoom
@@ -59,6 +60,7 @@ class Voices:
     known: Callable[[str], Sequence[tuple[str, Vectors]]] = lambda owner: ()
     finishing: bool = False
     needs: SoundNeeds = field(default_factory=SoundNeeds)
+    thinned: tuple[tuple[int, int], ...] = THINNED
 
 
 @dataclass(slots=True)
@@ -190,19 +192,8 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
             self._window(track, end)
             track.asked = end
             end += STEP
-        self._thin(track)
-
-    @staticmethod
-    def _thin(track: _Track) -> None:
-        """Leave windows out that nobody began to hear, when too many wait; never the newest one before a break."""
-        every = next((step for most, step in THINNED if len(track.jobs) >= most), 1)
-        if every == 1:
-            return
-        jobs = list(track.jobs)
-        for job, following in pairwise(jobs):
-            if job is not None and following is not None and not job.begun and job.end * FRAME // STEP % every:
-                job.dropped = True
-        track.jobs = deque(job for job in jobs if job is None or not job.dropped)
+        if not self.voices.finishing:  # nobody waits for a run over what lies there already
+            _thin(track, self.voices.thinned)
 
     def _window(self, track: _Track, end: int) -> None:
         first = max(track.start, end - WINDOW)
@@ -340,6 +331,18 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
         chunks = {chunk.sequence: chunk for chunk in log.chunks(min(offsets), max(offsets))}
         waiting = tuple(chunks[sequence] for sequence in sequences if sequence in chunks)
         session.order = session.order.having(name, replace(session.order.track(name), waiting=waiting))
+
+
+def _thin(track: _Track, thinned: Sequence[tuple[int, int]]) -> None:
+    """Leave windows out that nobody began to hear, when too many wait; never the newest one before a break."""
+    every = next((step for most, step in thinned if len(track.jobs) >= most), 1)
+    if every == 1:
+        return
+    jobs = list(track.jobs)
+    for job, following in pairwise(jobs):
+        if job is not None and following is not None and not job.begun and job.end * FRAME // STEP % every:
+            job.dropped = True
+    track.jobs = deque(job for job in jobs if job is None or not job.dropped)
 
 
 def _packed(session: _Session) -> bytes:

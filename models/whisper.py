@@ -138,7 +138,9 @@ class Whisper:
             again = self._decode([stretches[number] for number in loops], FULL_S)
             for number, one in zip(loops, again, strict=True):
                 found[number] = one
-        unsure = [n for n, (one, _) in enumerate(found) if stretches[n].best and one.log_probability < self._options.unsure]
+        unsure = [
+            n for n, (one, _) in enumerate(found) if stretches[n].best and one.log_probability < self._options.unsure
+        ]
         if unsure:
             again = self._decode([stretches[number] for number in unsure], FULL_S, self._options.second_beam)
             for number, one in zip(unsure, again, strict=True):

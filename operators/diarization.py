@@ -200,8 +200,8 @@ class Diarization:
     least_likeness: float = 0.62
     joined_likeness: float = 0.88
     joined_s: float = 1.0
-    short_likeness: float = 0.5
-    short_s: float = 1.0
+    short_likeness: float = 0.6
+    short_s: float = 0.5
     most_voices: int = 12
     most_pieces: int = 96
     piece_s: float = 2.5

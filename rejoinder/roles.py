@@ -156,6 +156,14 @@ class _MemberView:
         return [f"flow {flow.name} is not running: {flow.detail}" for flow in self.flows() if not flow.alive]
 
 
+def _check_member(names: tuple[str, ...], addresses: tuple[str, ...], member: int) -> None:
+    unknown = [name for name in names if name not in ALL_FLOWS]
+    if unknown or not names:
+        raise ValueError(f"no flow {', '.join(unknown) or 'named'}; there are {', '.join(ALL_FLOWS)}")
+    if not 0 <= member < max(1, len(addresses)):
+        raise ValueError(f"member {member} has no address among {len(addresses)}")
+
+
 class FlowRole:
     """One member of the cluster that runs some flows, with its health page."""
 
@@ -169,11 +177,7 @@ class FlowRole:
             ModelMissing: A chosen model is not installed.
             ValueError: No such flow, or `member` has no address.
         """
-        unknown = [name for name in names if name not in ALL_FLOWS]
-        if unknown or not names:
-            raise ValueError(f"no flow {', '.join(unknown) or 'named'}; there are {', '.join(ALL_FLOWS)}")
-        if not 0 <= member < max(1, len(addresses)):
-            raise ValueError(f"member {member} has no address among {len(addresses)}")
+        _check_member(names, addresses, member)
         check_roles(settings)
         self.settings = settings
         self._lock = InstanceLock(settings.data_dir, f"flow-{'-'.join(names)}-{member}")
