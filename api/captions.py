@@ -199,12 +199,16 @@ async def get_captions(
     *,
     final: Annotated[bool, Query(description="Only final captions.")] = True,
 ) -> Any:
-    """Read the captions stored so far."""
+    """Read the captions stored so far, each with the speaker known by now.
+
+    A correction of a caption on an earlier page comes by itself, with its `revision`: the highest one counts.
+    """
     door = door_of(request)
     await door.session(session_id, caller)
     log = door.parts.log
     at = cursor if cursor is not None else log.cursor_start()
     found: list[CaptionShown] = []
+    places: dict[str, int] = {}
     while len(found) < limit:
         records = log.read_key(session_id, ["captions"], at, limit)
         for record in records:
@@ -212,7 +216,13 @@ async def get_captions(
             at = record.cursor
             # A final caption without words takes back what was guessed.
             if isinstance(caption, Caption) and (caption.final or not final) and caption.text:
-                found.append(CaptionShown.model_validate(caption, from_attributes=True))
+                shown = CaptionShown.model_validate(caption, from_attributes=True)
+                if caption.revision and caption.caption_id in places:
+                    found[places[caption.caption_id]] = shown
+                    continue
+                if caption.final:
+                    places[caption.caption_id] = len(found)
+                found.append(shown)
             if len(found) == limit:
                 break
         if not records:
