@@ -10,7 +10,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, captions, health, sessions, stream
+from api import answers, audio, captions, health, sessions, stream
+from api.audio_tracks import Tracks
 from api.deps import ApiParts, Door
 from api.errors import ProblemBody, install_errors
 from api.metrics import CountRequests, Metrics
@@ -34,12 +35,13 @@ ABOUT = (
 
 def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all") -> FastAPI:
     """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health, "health" health only."""
-    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics())
+    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics(), Tracks(parts.log))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         door.waker.start()
         yield
+        door.tracks.close()
         door.waker.stop()
 
     app = FastAPI(
@@ -55,7 +57,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     install_errors(app)
     routers = [health.router] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
     if doors == "all":
-        routers = [sessions.router, captions.router, stream.router, answers.router, *routers]
+        routers = [sessions.router, captions.router, audio.router, stream.router, answers.router, *routers]
     for router in routers:
         app.include_router(router)
     if doors == "all" and parts.page_dir is not None:

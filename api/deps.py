@@ -9,6 +9,8 @@ from typing import Annotated, Protocol, cast
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import HTTPConnection
 
+from api.audio_limits import AudioLimits
+from api.audio_tracks import Tracks
 from api.metrics import Metrics
 from api.sessions_seen import SessionDirectory, SessionSeen
 from api.waking import SessionWaker
@@ -27,6 +29,7 @@ __all__ = [
     "Door",
     "EngineView",
     "caller_of",
+    "caller_on",
     "door_of",
 ]
 
@@ -78,6 +81,7 @@ class ApiLimits:
     heartbeat_s: float = 15.0
     stalled_s: float = 20.0
     ask_s: float = 60.0
+    audio: AudioLimits = field(default_factory=AudioLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,10 @@ class Door:
     sessions: SessionDirectory
     waker: SessionWaker
     metrics: Metrics
+    tracks: Tracks
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
+    audio_connections: int = 0
 
     async def load(self, session_id: str) -> None:
         """Bring a session's records to where they are read without a wait; other requests go on meanwhile."""
@@ -127,20 +133,28 @@ def door_of(request: HTTPConnection) -> Door:
 
 
 def token_of(request: HTTPConnection) -> str | None:
-    """Give the API key of a request: Authorization, X-API-Key, or ?key= on a stream (EventSource sends no headers)."""
+    """Give the API key of a request: Authorization, X-API-Key, or ?key= where browsers send no headers.
+
+    That is on a stream (EventSource) and on a WebSocket.
+    """
     authorization = request.headers.get("authorization", "")
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     if key := request.headers.get("x-api-key"):
         return key
-    if request.url.path.endswith("/stream"):
+    if request.scope["type"] == "websocket" or request.url.path.endswith("/stream"):
         return request.query_params.get("key")
     return None
 
 
 def caller_of(request: Request) -> Caller:
-    """Give the caller of a request.
+    """Give the caller of a request; see `caller_on`."""
+    return caller_on(request)
+
+
+def caller_on(request: HTTPConnection) -> Caller:
+    """Give the caller of a request or a WebSocket.
 
     Raises:
         NotSignedIn: No or a wrong key.

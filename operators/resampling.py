@@ -60,18 +60,18 @@ class Resampler:
         if not 1 <= self.channels <= MOST_CHANNELS:
             raise ValueError(f"1 to {MOST_CHANNELS} channels are taken")
 
-    def initial(self, taken: int = 0) -> ResamplerState:
-        """Give the state after `taken` samples that are no longer at hand."""
-        return ResamplerState(taken)
+    def initial(self) -> ResamplerState:
+        """Give the state before the first sample; also where the past is not at hand any more."""
+        return ResamplerState()
 
     @property
     def frame_bytes(self) -> int:
         """Give the bytes of one sample of all channels."""
         return _BYTES * self.channels
 
-    def taken_for(self, given: int) -> int:
-        """Give how many input samples it takes for so many output samples."""
-        return given * self.rate_hz // SAMPLE_RATE_HZ
+    def seconds(self, size: int) -> float:
+        """Give how long so many bytes sound."""
+        return size / (self.frame_bytes * self.rate_hz)
 
     def step(self, state: ResamplerState, pcm: bytes) -> tuple[ResamplerState, bytes]:
         """Take a piece; gives the 16 kHz samples whose moment has come.
