@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from typing import Annotated, Protocol
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.audio_decoding import Decoder, RecordingRefused
@@ -152,7 +152,7 @@ class _ContainerFeed:
         if track.decoder is None:
             if self._door.tracks.running_decoders() >= self._limits.decoders:
                 raise Problem(503, "Too many recordings are decoded", "try again, or send PCM")
-            track.decoder = await to_thread.run_sync(Decoder, self._limits.decode, limiter=_limiter(self._limits))
+            track.decoder = await to_thread.run_sync(Decoder, self._limits.decode, limiter=self._door.tracks.decoding)
         if track.here.recording_frame is None:
             track.skip_samples = 0
             track.place = replace(track.here, recording_frame=number, recording_samples=0)
@@ -169,9 +169,9 @@ class _ContainerFeed:
         assert track.decoder is not None  # noqa: S101 - its callers look
         try:
             if body is None:
-                pcm = await to_thread.run_sync(track.decoder.finish, limiter=_limiter(self._limits))
+                pcm = await to_thread.run_sync(track.decoder.finish, limiter=self._door.tracks.decoding)
             else:
-                pcm = await to_thread.run_sync(track.decoder.feed, body, limiter=_limiter(self._limits))
+                pcm = await to_thread.run_sync(track.decoder.feed, body, limiter=self._door.tracks.decoding)
         except RecordingRefused as refused:
             track.drop_decoder()
             # The good part stays; the sender may begin a new recording.
@@ -206,11 +206,3 @@ class _ContainerFeed:
             await self._store(pcm, track.here.next_frame, track.here.recording_frame)
         # Says that nothing of this recording is wanted ever again.
         await track.append(Piece(b"", track.here.next_frame))
-
-
-_LIMITERS: dict[int, CapacityLimiter] = {}
-
-
-def _limiter(limits: AudioLimits) -> CapacityLimiter:
-    """Give the threads that wait for decoders: the default ones are few, and others need them."""
-    return _LIMITERS.setdefault(limits.decoders, CapacityLimiter(limits.decoders))

@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from anyio import CapacityLimiter
+
 from api.audio_decoding import Decoder
+from api.audio_limits import AudioLimits
 from api.errors import Problem
 from eventlog.base import Appended, EventLog, NewRecord
 from eventlog.records import new_record
@@ -152,7 +155,7 @@ class Track:
         if self.holder is None and not self.lock.locked():
             self.drop_decoder()
 
-    async def append(self, *pieces: Piece, event_ids: tuple[str, ...] = ()) -> Appended:
+    async def append(self, *pieces: Piece, event_ids: tuple[str | None, ...] = ()) -> Appended:
         """Append pieces, all or none, and wait until the log has them; gives where the last lies.
 
         Raises:
@@ -236,9 +239,12 @@ def _place_after(chunk: AudioChunk, cursor: str) -> Place:
 class Tracks:
     """The tracks that this process has to do with."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, limits: AudioLimits) -> None:
         """Know none yet."""
         self._log = log
+        # Threads that wait for decoders, apart from the default ones, which are few and which others need.
+        self.decoding = CapacityLimiter(limits.decoders)
+        self.files = CapacityLimiter(limits.files_at_once)
         self._tracks: OrderedDict[tuple[str, str], Track] = OrderedDict()
 
     def get(self, session_id: str, name: str) -> Track:
