@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -109,19 +110,17 @@ def decode_file(source: IO[bytes], limits: DecodeLimits) -> tuple[IO[bytes], flo
         RecordingRefused: Damaged, torn off, of an unknown format, without sound, too long or too costly. A recording is
             taken whole or not at all.
     """
-    given = tempfile.TemporaryFile()  # noqa: SIM115 - handed to the caller
-    child, missing_s = _Child("file", source, limits), 0.0
-    try:
+    with ExitStack() as held:
+        given = held.enter_context(tempfile.TemporaryFile())
+        child, missing_s = _Child("file", source, limits), 0.0
+        held.callback(child.close)
         for letter, body in child.messages(limits.wall_s):
             if letter == b"P":
                 given.write(body)
             elif letter == b"E":
                 missing_s = float(body)
-    except BaseException:
-        given.close()
-        raise
-    finally:
         child.close()
+        held.pop_all()
     given.seek(0)
     return given, missing_s
 

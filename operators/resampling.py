@@ -34,7 +34,7 @@ class Resampler:
     """Turns little-endian PCM16 of a rate into 16 kHz mono.
 
     The filter looks back only: the pieces given out so far are always as long as the pieces taken in, so nothing of an
-    acknowledged piece waits inside for the next one. The price is a constant delay of about 2 ms.
+    acknowledged piece waits inside for the next one. What it costs is a constant delay of about 2 ms.
 
     Attributes:
         rate_hz: One of `RATES_HZ`.

@@ -16,7 +16,7 @@ class Screen:
 
     def __init__(self, names: Mapping[str, str], console: Console | None = None) -> None:
         """Show speakers by these names (participant id -> name)."""
-        self._names = dict(names)
+        self.names = dict(names)
         self._console = console or Console(highlight=False)
         self._writing: str | None = None
 
@@ -25,7 +25,7 @@ class Screen:
         match event["type"]:
             case "caption" if event["final"]:
                 self._line()
-                name = self._names.get(event["speaker"] or "", event["speaker"] or "?")
+                name = self.names.get(event["speaker"] or "", event["speaker"] or "?")
                 self._console.print(
                     f"[dim]{event['start_s']:7.1f}s[/] [bold]{escape(name)}[/]  {escape(event['text'])}"
                 )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from operators.resampling import Resampler
+from rejoinder.accounts.keys import KeyStore
 from rejoinder.settings import Settings
 from tests.sound import chunks, pieces, recording, sending, tone, whole
 from tests.support import open_session, running, wait_for
@@ -322,3 +323,31 @@ def test_a_page_of_another_site_is_refused(client: httpx.Client) -> None:
     port = client.base_url.port
     with sending(client, open_session(client), origin=f"http://127.0.0.1:{port}") as sender:
         assert sender.start()["type"] == "ready"
+
+
+def test_a_connection_needs_a_key_when_keys_are_needed_and_opens_nothing_of_others(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path, port=0, qa_port=0)
+    store = KeyStore(tmp_path / "accounts.sqlite3", key_required=True)
+    (_, ann), (_, bob), (gone, old) = store.create("a", "ann"), store.create("b", "bob"), store.create("c", "ann")
+    store.revoke(gone.key_id)
+    store.close()
+    with running(settings, key_required=True) as client:
+        own = {"Authorization": f"Bearer {ann}"}
+        session = client.post("/api/sessions", json={}, headers=own).json()["session_id"]
+        for headers, code in [
+            ({}, 4401),
+            ({"Authorization": "Bearer rj_wrong"}, 4401),
+            ({"X-API-Key": old}, 4401),
+            ({"X-API-Key": bob}, 4404),
+        ]:
+            with sending(client, session, additional_headers=headers) as sender:
+                assert sender.closed()[0] == code
+        for track in (f"mic&key={bob}", "mic&key=rj_wrong"):
+            with sending(client, session, track) as sender:
+                assert sender.closed()[0] in (4401, 4404)
+        with sending(client, session, f"mic&key={ann}") as sender:
+            assert sender.start()["next"] == 0
+        with sending(client, session, additional_headers=own) as sender:
+            assert sender.start()["next"] == 0
+        with sending(client, "nowhere", additional_headers=own) as sender:
+            assert sender.closed()[0] == 4404
