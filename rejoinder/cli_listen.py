@@ -1,5 +1,6 @@
 """The command ``rejoinder listen``."""
 
+import time
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -36,19 +37,19 @@ def listen(
     if source != "mic" and not path.is_file():
         raise fail(f"{source} is no file; give a recording, or `mic`")
     screen = Screen({})
-    listener = Listener(url, screen.show, key)
     start = {"live": not (fast and source != "mic"), **({"participant": participant} if participant else {})}
     try:
         # The first frame is made before a session is opened: a file that is no sound leaves nothing behind.
         frames = microphone_frames() if source == "mic" else file_frames(path, FAST_S if fast else LIVE_S)
         first = next(frames)
-        session_id = session or listener.open_session(path.stem if source != "mic" else "Microphone")
-        screen.names.update(listener.names(session_id))
-        typer.echo(f"Sending {source} to session {session_id}; Ctrl-C ends it.\n")
-        track = f"listen-{'mic' if source == 'mic' else path.stem[:100]}"
-        sound = chain([first], frames)
-        listener.listen(session_id, sound, {"start_s": None if session else 0.0, **start}, track)
-        screen.summary(listener.finish(end_session=session is None))
+        with Listener(url, screen.show, key) as listener:
+            session_id = session or listener.open_session(path.stem if source != "mic" else "Microphone")
+            screen.names.update(listener.names(session_id))
+            typer.echo(f"Sending {source} to session {session_id}; Ctrl-C ends it.\n")
+            track = f"listen-{'mic' if source == 'mic' else path.stem[:100]}-{int(time.time()):x}"
+            begins = {"start_s": None if session else 0.0}
+            listener.listen(session_id, chain([first], frames), begins | start, track)
+            screen.summary(listener.finish(end_session=session is None))
     except (RecordingRefused, OSError, ModelMissing, SendRefused) as error:
         raise fail(f"{source}: {error}") from None
     except httpx.HTTPStatusError as error:

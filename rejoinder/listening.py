@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 
@@ -71,6 +72,20 @@ class Listener(Player):
         super().__init__(base_url, show, key=key)
         self._base_url, self._key = base_url, key
         self._last_event = time.monotonic()
+        self._follower: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Hang up."""
+        self._ended.set()
+        self._client.close()
+        if self._follower is not None:
+            self._follower.join(5)
 
     def open_session(self, title: str) -> str:
         """Open a session; gives its id.
@@ -97,7 +112,8 @@ class Listener(Player):
             SendRefused: The engine does not take the sound.
         """
         self._played.session_id = session_id
-        threading.Thread(target=self._follow, args=(session_id,), daemon=True).start()
+        self._follower = threading.Thread(target=self._follow, args=(session_id,), daemon=True)
+        self._follower.start()
         live = bool(start.get("live", True))
         with TrackSender(Sending(self._base_url, session_id, track, {"format": "pcm16", **start}, self._key)) as sender:
             with suppress(KeyboardInterrupt):
@@ -123,7 +139,6 @@ class Listener(Player):
         if end_session:
             self._client.post(f"/api/sessions/{self._played.session_id}/end").raise_for_status()
             self._ended.wait(6)
-        self._client.close()
         return self._played
 
     def _settled(self) -> bool:

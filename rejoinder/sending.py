@@ -160,6 +160,8 @@ class TrackSender:
             if ready["type"] != "ready":
                 socket.recv(20)  # the reason follows as the close of the connection
             if ready.get("ended"):
+                if self.connections == 0:
+                    self._fail("the track has ended; send on a track of another name")
                 self._ended.set()
                 return
             with self._changed:
