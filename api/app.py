@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, audio, audio_posts, captions, health, sessions, stream
+from api import answers, audio, audio_posts, captions, health, sessions, stream, whip
 from api.audio_tracks import Tracks
 from api.deps import ApiParts, Door
 from api.errors import Problem, ProblemBody, install_errors
@@ -43,6 +43,8 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         door.waker.start()
         yield
+        for peer in list(door.peers.values()):
+            await peer.close()
         door.tracks.close()
         door.waker.stop()
 
@@ -59,7 +61,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     install_errors(app)
     routers = [health.router] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
     if doors == "all":
-        sound = [audio.router, audio_posts.router]
+        sound = [audio.router, audio_posts.router, whip.router]
         routers = [sessions.router, captions.router, *sound, stream.router, answers.router, *routers]
     for router in routers:
         app.include_router(router)
@@ -73,6 +75,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
             CORSMiddleware,
             allow_origins=list(parts.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
+            expose_headers=["Location"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key"],
         )
     return app

@@ -95,6 +95,10 @@ class PcmFeed:
         """Feed a track; `pace` times real time is the fastest, None = as fast as it is stored."""
         self._track, self._resampler, self._limits, self._pace = track, resampler, limits, pace
 
+    def bytes_of(self, seconds: float) -> int:
+        """Give how many bytes so much sound has."""
+        return self._resampler.frame_bytes * round(self._resampler.rate_hz * seconds)
+
     async def resume(self) -> None:
         """Drop what a container left behind."""
         track = self._track

@@ -28,6 +28,7 @@ __all__ = [
     "CurrentCaller",
     "Door",
     "EngineView",
+    "Peer",
     "caller_of",
     "caller_on",
     "door_of",
@@ -96,6 +97,17 @@ class ApiParts:
     limits: ApiLimits = field(default_factory=ApiLimits)
     routers: tuple[APIRouter, ...] = ()
     page_dir: Path | None = None
+    ice_servers: tuple[str, ...] = ()
+
+
+class Peer(Protocol):
+    """Somebody who publishes over WebRTC."""
+
+    session_id: str
+
+    async def close(self) -> None:
+        """End it."""
+        ...
 
 
 @dataclass(slots=True)
@@ -110,6 +122,7 @@ class Door:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
     audio_connections: int = 0
+    peers: dict[str, Peer] = field(default_factory=dict)
 
     async def load(self, session_id: str) -> None:
         """Bring a session's records to where they are read without a wait; other requests go on meanwhile."""

@@ -108,6 +108,7 @@ class Engine:
                 version=__version__,
                 cors_origins=tuple(settings.cors_origins),
                 limits=limits,
+                ice_servers=tuple(settings.webrtc_ice_servers),
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
             )

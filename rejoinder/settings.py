@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     cors_origins: list[str] = Field(
         default_factory=list, description='Origins allowed by CORS, as JSON: ["https://a"].'
     )
+    webrtc_ice_servers: list[str] = Field(
+        default_factory=list,
+        description='STUN and TURN servers for WebRTC, as JSON: ["stun:a:3478"]; none = this machine\'s addresses alone.',
+    )
     streams: int = Field(2_000, ge=1, description="Most event streams open at once.")
     heartbeat_s: float = Field(
         15.0, ge=1, le=20, description="Seconds between heartbeats on a quiet stream; the page gives up after 45."

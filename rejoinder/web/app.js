@@ -174,7 +174,7 @@ for (const kind of ["microphone", "tab"]) $(kind).addEventListener("click", asyn
     const stopRecording = await record(kind, {
       session: session.session_id,
       participant: kind === "microphone" ? session.participants.find((one) => one.is_user)?.id : undefined,
-      onLevel: (value) => { level.value = value; },
+      onLevel: (value) => { level.value = Math.sqrt(value); },
       onState: (state, reason) => {
         row.dataset.state = state;
         if (RECORDING_WORDS[state]) said.textContent = `${RECORDING_WORDS[state]} ${named} for ${title}`;
