@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     )
     webrtc_ice_servers: list[str] = Field(
         default_factory=list,
-        description='STUN and TURN servers for WebRTC, as JSON: ["stun:a:3478"]; none = this machine\'s addresses alone.',
+        description='STUN and TURN servers for WebRTC, as JSON: ["stun:a:3478"]; none = own addresses alone.',
     )
     streams: int = Field(2_000, ge=1, description="Most event streams open at once.")
     heartbeat_s: float = Field(
