@@ -88,8 +88,10 @@ class UtterancesOperator:
 
     def _hear(self, state: UtterancesState, caption: Caption, now_s: float) -> tuple[UtterancesState, list[Utterance]]:
         text = " ".join(caption.text.split())
-        if not text or caption.caption_id in state.seen_set:
+        if caption.caption_id in state.seen_set:
             return state, []
+        if not text:
+            return self._take_back(state, caption, now_s)
         person = self._who(state, caption.speaker)
         current = state.current
         joins = current is not None and current.person.id == person.id and self._joins(current, caption, text)
@@ -117,6 +119,19 @@ class UtterancesOperator:
         late = not joins and current is not None and caption.end_s < current.start_s
         state = replace(state, current=current if late else grown, seen=seen, seen_set=seen_set)
         return state, [_utterance(grown, caption.session_id, now_s)]
+
+    def _take_back(
+        self, state: UtterancesState, caption: Caption, now_s: float
+    ) -> tuple[UtterancesState, list[Utterance]]:
+        """Drop a guess whose final caption holds no words after all."""
+        current = state.current
+        if not caption.final or current is None:
+            return state, []
+        kept = tuple(guess for guess in current.tentative if guess[0] != caption.caption_id)
+        if len(kept) == len(current.tentative):
+            return state, []
+        less = replace(current, tentative=kept, revision=current.revision + 1)
+        return replace(state, current=less), [_utterance(less, caption.session_id, now_s)]
 
     def _guess(
         self, state: UtterancesState, caption: Caption, text: str, other: Person | None, now_s: float

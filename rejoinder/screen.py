@@ -23,12 +23,20 @@ class Screen:
     def show(self, event: dict[str, Any]) -> None:
         """Show one event of the stream."""
         match event["type"]:
-            case "caption" if event["final"]:
+            case "caption" if event["final"] and event["text"]:
                 self._line()
                 name = self._names.get(event["speaker"] or "", event["speaker"] or "?")
                 self._console.print(
                     f"[dim]{event['start_s']:7.1f}s[/] [bold]{escape(name)}[/]  {escape(event['text'])}"
                 )
+            case "audio_gap":
+                self._line()
+                self._console.print(
+                    f"[dim]{event['start_s']:7.1f}s  no sound came for {event['end_s'] - event['start_s']:.1f} s[/]"
+                )
+            case "transcription_lag" if event["behind_s"] > 0:
+                self._line()
+                self._console.print(f"[dim]captions are {event['behind_s']:.0f} s behind[/]")
             case "question":
                 self._line()
                 again = " (goes on)" if event["revision"] else ""

@@ -68,6 +68,8 @@ function take(event) {
   else if (event.type === "answer_failed") { if (event.reason !== "superseded") settle(event.question_id, "failed", `no answer: ${event.reason} ${event.detail}`); }
   else if (event.type === "joined") people.set(event.participant.id, event.participant);
   else if (event.type === "closed") { $("end").hidden = true; listSessions(); }
+  else if (event.type === "audio_gap") $("interim").textContent = `(no sound came for ${(event.end_s - event.start_s).toFixed(1)} s)`;
+  else if (event.type === "transcription_lag") $("interim").textContent = event.behind_s > 0 ? `(captions are ${Math.round(event.behind_s)} s behind)` : "";
   else if (event.type === "lag") say(event.behind_s > 1 ? `${Math.round(event.behind_s)} s behind` : "live", "live");
   else if (event.type === "resync") { captions = []; shownFrom = 0; cards = new Map(); $("captions").replaceChildren(); $("answers").replaceChildren(); }
 }
@@ -77,6 +79,8 @@ const nameOf = (id) => people.get(id)?.name || id || "Unknown";
 function takeCaption(caption) {
   if (!caption.final) { $("interim").textContent = `${nameOf(caption.speaker)}: ${caption.text}`; return; }
   $("interim").textContent = "";
+  if (!caption.text) return;
+  if (caption.revision > 0 && correctCaption(caption)) return;
   captions.push(caption);
   const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
   addCaption(box, caption, captions.at(-2));
@@ -87,6 +91,21 @@ function takeCaption(caption) {
   if (low) box.scrollTop = box.scrollHeight;
 }
 
+// A caption whose speaker was corrected comes again under its id: it takes the place of the one before.
+function correctCaption(caption) {
+  const place = captions.findLastIndex((one) => one.caption_id === caption.caption_id);
+  if (place < 0) return false;
+  if (captions[place].revision >= caption.revision) return true;
+  captions[place] = caption;
+  if (place >= shownFrom) showFrom(shownFrom);
+  return true;
+}
+
+function showFrom(first) {
+  $("captions").replaceChildren();
+  captions.slice(first).forEach((caption, number, all) => addCaption($("captions"), caption, all[number - 1]));
+}
+
 function addCaption(box, caption, before) {
   if (before?.speaker !== caption.speaker || !box.childElementCount) box.append(make("p", { class: "who" }, nameOf(caption.speaker)));
   box.append(make("p", { class: people.get(caption.speaker)?.is_user ? "said user" : "said" }, caption.text));
@@ -94,8 +113,7 @@ function addCaption(box, caption, before) {
 
 $("earlier").addEventListener("click", () => {
   shownFrom = Math.max(0, shownFrom - SHOWN);
-  $("captions").replaceChildren();
-  captions.slice(shownFrom).forEach((caption, number, all) => addCaption($("captions"), caption, all[number - 1]));
+  showFrom(shownFrom);
   $("earlier").hidden = shownFrom === 0;
   $("captions").scrollTop = 0;
 });

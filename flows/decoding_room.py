@@ -1,0 +1,165 @@
+"""Runs speech models beside the dataflow: threads that write sound down, finals before partials."""
+
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+import structlog
+
+from operators.audio_tracks import Samples
+from operators.ports import SoundStretch, Transcriber, Transcript
+from operators.transcription import DecodeRequest
+from schemas.errors import EngineError, LogError, ModelFailed
+
+__all__ = ["DecodingRoom", "Ear", "Job", "SoundOf"]
+
+logger = structlog.get_logger("flows")
+
+MOST_TRIES = 3
+TOGETHER_S = 0.02
+"""So long a batch waits for more on a GPU; on a CPU batching gains nothing and a batch holds one stretch."""
+
+SoundOf = Callable[[], Samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Ear:
+    """The models that listen and how to use them.
+
+    Attributes:
+        final: Gives the model for final captions, loading it when need be.
+        partial: Gives the model for partial captions of a language (None = not known yet).
+        glossary: Names and terms that may come.
+        together: Stretches in one call of the model.
+        workers: Calls at the same time.
+    """
+
+    final: Callable[[], Transcriber]
+    partial: Callable[[str | None], Transcriber]
+    glossary: str = ""
+    together: int = 1
+    workers: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One stretch to write down; `found` or `error` is set when `done`."""
+
+    owner: Hashable
+    request: DecodeRequest
+    sound: SoundOf
+    language: str | None
+    tries: int = 0
+    done: bool = False
+    dropped: bool = False
+    found: Transcript | None = None
+    error: EngineError | None = None
+    asked_s: float = field(default_factory=time.monotonic)
+
+
+class DecodingRoom:
+    """Threads that decode; what is done waits in a queue per owner until the flow fetches it."""
+
+    def __init__(self, ear: Ear) -> None:
+        """Start the threads."""
+        self._ear = ear
+        self._guard = threading.Condition()
+        self._queue: list[tuple[int, int, Job]] = []
+        self._count = itertools.count()
+        self._done: dict[Hashable, deque[Job]] = {}
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"decoding-{number}", daemon=True) for number in range(ear.workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a stretch; returns at once."""
+        with self._guard:
+            place = 0 if job.request.kind == "final" else 1
+            heapq.heappush(self._queue, (place, next(self._count), job))
+            self._guard.notify()
+
+    def drop(self, job: Job) -> None:
+        """Take a job back that nobody waits for any more; one that runs already is finished and forgotten."""
+        job.dropped = True
+
+    def fetch(self, owner: Hashable) -> list[Job]:
+        """Give what is done for an owner since the last call, in the order in which it was done."""
+        with self._guard:
+            return list(self._done.pop(owner, ()))
+
+    @property
+    def waiting(self) -> int:
+        """How many stretches wait for their turn."""
+        with self._guard:
+            return len(self._queue)
+
+    def _work(self) -> None:
+        while (batch := self._take()) is not None:
+            if not batch:
+                continue
+            self._decode(batch)
+            with self._guard:
+                for job in batch:
+                    if job.done and not job.dropped:
+                        self._done.setdefault(job.owner, deque()).append(job)
+
+    def _take(self) -> list[Job] | None:
+        """Wait for work; gives None when the room is closed."""
+        with self._guard:
+            while not self._queue and not self._closed:
+                self._guard.wait()
+            if self._closed:
+                return None
+            if self._ear.together > 1 and len(self._queue) < self._ear.together:
+                self._guard.wait(TOGETHER_S)
+            batch: list[Job] = []
+            while self._queue and len(batch) < self._ear.together:
+                kind = self._queue[0][0]
+                if batch and kind != (0 if batch[0].request.kind == "final" else 1):
+                    break
+                job = heapq.heappop(self._queue)[2]
+                if not job.dropped:
+                    batch.append(job)
+            return batch
+
+    def _decode(self, batch: list[Job]) -> None:
+        final = batch[0].request.kind == "final"
+        try:
+            stretches = [
+                SoundStretch(job.sound(), job.language, job.request.before, self._ear.glossary, best=final)
+                for job in batch
+            ]
+            model = self._ear.final() if final else self._ear.partial(batch[0].language)
+            for job, found in zip(batch, model.transcribe(stretches), strict=True):
+                job.found, job.done = found, True
+        except (EngineError, OSError, MemoryError, RuntimeError, ValueError) as error:
+            self._failed(batch, error if isinstance(error, EngineError) else ModelFailed(type(error).__name__))
+
+    def _failed(self, batch: list[Job], error: EngineError) -> None:
+        """Try again on their own, and later when the log is away; after some tries the flow is told."""
+        for job in batch:
+            job.tries += 1
+            again = isinstance(error, LogError) or (job.request.kind == "final" and job.tries < MOST_TRIES)
+            if again and not self._closed:
+                if isinstance(error, LogError):
+                    time.sleep(0.2)
+                self.submit(job)
+                continue
+            logger.error("stretch_not_transcribed", kind=type(error).__name__, seconds=round(job.request.seconds, 2))
+            job.error, job.done = error, True
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """End the threads; what waits is asked again after the next start."""
+        with self._guard:
+            self._closed = True
+            self._queue.clear()
+            self._guard.notify_all()
+        for thread in self._threads:
+            thread.join(timeout_s)
