@@ -265,11 +265,11 @@ def committed(came: Sequence[Came], words: Sequence[Span]) -> list[float | None]
             for word in one.record.words:
                 told.setdefault(" ".join(normal(word.text)), []).append((word.end_s, one.at_s))
     found: list[float | None] = []
-    for word in words:
+    for span in words:
         moments = [
             at_s
-            for end_s, at_s in told.get(" ".join(normal(word.text)), ())
-            if abs(end_s - word.end_s) <= SAME_WORD_S and at_s >= word.start_s
+            for end_s, at_s in told.get(" ".join(normal(span.text)), ())
+            if abs(end_s - span.end_s) <= SAME_WORD_S and at_s >= span.start_s
         ]
         found.append(min(moments, default=None))
     return found
