@@ -190,8 +190,10 @@ class _Partition(StatefulSourcePartition[LogRecord | Mark, dict[str, int]]):
         self._more = bool(batch)
         if batch:
             self._last_found = time.monotonic()
-            self._last_at_s = max(self._last_at_s, batch[-1].at_s)
-            self._reading.last_at_s = max(self._reading.last_at_s, batch[-1].at_s)
+            # A clock that ran ahead must not make the flow's clock do so.
+            newest_s = min(batch[-1].at_s, time.time())
+            self._last_at_s = max(self._last_at_s, newest_s)
+            self._reading.last_at_s = max(self._reading.last_at_s, newest_s)
             for topic, position in self._next.items():
                 self._reading.positions[f"{topic}/{self._partition}"] = position
         # A log that fetches in the background may know of records that are not at hand yet.

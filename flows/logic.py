@@ -28,6 +28,8 @@ logger = structlog.get_logger("flows")
 
 SHARDS = 256
 """Bytewax never forgets a key (it leaves a row per key for ever), so sessions live inside this many keys."""
+CLOCKS_AGREE_S = 0.2
+"""Clocks of several machines differ by less than this."""
 FORGET_CLOSED_S = 5.0
 """A closed session's state stays this long: what was said last is still on its way through the topics."""
 FORGET_IDLE_S = 24 * 3600.0
@@ -62,6 +64,8 @@ class Decoder:
     def __call__(self, batch: list[LogRecord | Mark]) -> Iterable[tuple[str, Arrived | Mark]]:
         """Decode a batch, keeping its order; marks pass through to their shard."""
         good: list[tuple[str, Arrived | Mark]] = []
+        # A producer whose clock has jumped ahead must not set timers that wait until the others have caught up.
+        latest_s = time.time() + CLOCKS_AGREE_S
         for lying in batch:
             if isinstance(lying, Mark):
                 good.append((str(lying.shard), lying))
@@ -71,7 +75,9 @@ class Decoder:
             except SchemaError as error:
                 bury(self._log, self._flow, lying.key, lying.topic, lying.offset, str(error), lying.value)
             else:
-                good.append((shard_of(record.session_id), Arrived(record, lying.topic, lying.offset, lying.at_s)))
+                good.append(
+                    (shard_of(record.session_id), Arrived(record, lying.topic, lying.offset, min(lying.at_s, latest_s)))
+                )
         return good
 
 

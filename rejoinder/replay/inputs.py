@@ -87,6 +87,10 @@ def _range(log: EventLog, chosen: Range) -> Iterator[LogRecord]:
             raise LogUnavailable(f"{topic} has partitions 0 to {log.partitions(topic) - 1}")
         if start >= log.end(topic, partition):
             raise LogUnavailable(f"{topic}/{partition} ends at {log.end(topic, partition)}, before {start}")
+        # A log takes 0 for "from whatever there is"; who names offset 0 means that record.
+        log.read(topic, partition, max(start, 1), 1)
+        if stop <= (first := log.offset_at(topic, partition, 0.0)):
+            raise OffsetGone(f"{topic}/{partition} begins at {first}")
         yield from _records(log, topic, partition, start, stop)
         return
     for topic in ("meeting", "captions", "questions"):

@@ -3,6 +3,7 @@
 import signal
 import socket
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -10,11 +11,15 @@ import pytest
 
 from eventlog import open_log
 from eventlog.base import NewRecord
+from eventlog.records import new_record
 from models.local_llm import LocalServer
+from rejoinder.engine import Engine
+from rejoinder.serving import serving
 from rejoinder.settings import Settings
 from schemas.codec import decode
+from schemas.speech import Caption
 from tests.journeys.engine_child import ChildEngine
-from tests.support import Follower, open_session, running, say, wait_for
+from tests.support import Follower, complete, open_session, running, say, wait_for
 
 
 def test_a_restart_in_the_middle_of_an_answer_ends_with_exactly_one_answer(tmp_path: Path) -> None:
@@ -151,3 +156,39 @@ def test_health_of_a_child_is_ready(tmp_path: Path) -> None:
     with pytest.raises(httpx.TransportError):
         httpx.get(str(engine.client.base_url), timeout=2, trust_env=False)
     assert engine.child.returncode == 0
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_clock_that_jumps_holds_up_no_answer(settings: Settings, jump_s: float) -> None:
+    with Engine(settings) as engine, serving(engine) as served:
+        client = httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=20, trust_env=False)
+        session = open_session(client)
+        say(client, session, ("c1", "ann", 0, 3, "Which database do you use?")).raise_for_status()
+        wait_for(lambda: complete(client, session) == 1)
+        jumped = caption_made(session, "c2", "Where do you keep the backups?", time.time() + jump_s)
+        engine.log.append([new_record("captions", jumped)])
+        wait_for(lambda: complete(client, session) == 2)
+        # The clock is right again.
+        say(client, session, ("c3", "me", 20, 21, "In a cellar.")).raise_for_status()
+        say(client, session, ("c4", "ann", 30, 33, "Who looks after them at night?")).raise_for_status()
+        wait_for(lambda: complete(client, session) == 3)
+        rows = client.get(f"/api/sessions/{session}/answers").json()["answers"]
+        assert [row["question"] for row in rows] == [
+            "Which database do you use?",
+            "Where do you keep the backups?",
+            "Who looks after them at night?",
+        ]
+        client.close()
+
+
+def caption_made(session: str, identity: str, text: str, at_s: float) -> Caption:
+    return Caption(
+        session_id=session,
+        event_id=f"{session}-{identity}",
+        created_at=datetime.fromtimestamp(at_s, UTC),
+        caption_id=identity,
+        speaker="ann",
+        start_s=10,
+        end_s=13,
+        text=text,
+    )

@@ -1,5 +1,6 @@
 """The whole engine on a real Apache Kafka."""
 
+import json
 import os
 import time
 import uuid
@@ -166,6 +167,40 @@ def test_partitions_that_are_added_are_noticed_and_tear_no_session_apart(kafka_u
             wait_for(lambda one=other: complete(client, one) == 1 + (one == session), 30)
     reports = apply_topics(KafkaOptions(address, prefix=prefix, partitions=4))
     assert [report.detail for report in reports if report.state == "wrong"] == ["7 partitions, should be 4"]
+
+
+def test_a_meeting_on_kafka_is_replayed_compared_and_moved_elsewhere(kafka_url: str, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    with running(on(kafka_url, folder)) as client:
+        body = {"title": "Vigo", "text": "The harbour of Vigo was built in 1881."}
+        assert client.post("/api/knowledge", json=body).is_success
+        session = open_session(client)
+        say(client, session, ("c1", "ann", 0, 3, "When was the harbour of Vigo built?")).raise_for_status()
+        wait_for(lambda: complete(client, session) == 1, 30)
+        client.post(f"/api/sessions/{session}/end").raise_for_status()
+    cli = CliRunner()
+
+    def run(*arguments: str, data: Path = folder, code: int = 0) -> str:
+        outcome = cli.invoke(app, [*arguments, "--data-dir", str(data)])
+        assert outcome.exit_code == code, outcome.output
+        return outcome.output
+
+    at = ("--log", kafka_url)
+    log = open_log(kafka_url, follow=())
+    place = next(n for n in range(log.partitions("captions")) if log.end("captions", n))
+    before = {(topic, n): log.end(topic, n) for topic in TOPICS if topic != "progress" for n in range(4)}
+    run("replay", *at, "--stage", "utterances", "--offsets", f"captions/{place}:0-9", "--name", "again")
+    found = json.loads(run("diff", "live", "again", *at, "--format", "json"))
+    assert (found["both"], found["same_answer"]) == (1, 1)
+    assert {one: log.end(*one) for one in before} == before, "what clients saw was not touched"
+    bundle = tmp_path / "a.rejoinder"
+    run("export", session, *at, "--out", str(bundle))
+    run("import", str(bundle), data=elsewhere)
+    log.trim("captions", time.time() + 60)
+    assert "not there any more" in run("replay", *at, "--offsets", f"captions/{place}:0-1", code=1)
+    log.close()
+    with running(Settings(_env_file=None, data_dir=elsewhere, port=0, qa_port=0)) as client:
+        assert complete(client, session) == 1
 
 
 def test_a_broker_that_asks_for_tls_and_a_password_is_served(tmp_path: Path) -> None:
