@@ -13,13 +13,14 @@ import structlog
 from operators.audio_tracks import Samples
 from operators.ports import SoundStretch, Transcriber, Transcript
 from operators.transcription import DecodeRequest
-from schemas.errors import EngineError, LogError, ModelFailed
+from schemas.errors import EngineError, LogError, ModelFailed, ModelMissing
 
 __all__ = ["DecodingRoom", "Ear", "Job", "SoundOf"]
 
 logger = structlog.get_logger("flows")
 
 MOST_TRIES = 3
+AWAY_S = 0.3
 TOGETHER_S = 0.02
 """So long a batch waits for more on a GPU; on a CPU batching gains nothing and a batch holds one stretch."""
 
@@ -72,6 +73,7 @@ class DecodingRoom:
         self._count = itertools.count()
         self._done: dict[Hashable, deque[Job]] = {}
         self._closed = False
+        self._running = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"decoding-{number}", daemon=True) for number in range(ear.workers)
         ]
@@ -100,12 +102,19 @@ class DecodingRoom:
         with self._guard:
             return len(self._queue)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, runs, or was not fetched yet."""
+        with self._guard:
+            return not self._queue and not self._running and not self._done
+
     def _work(self) -> None:
         while (batch := self._take()) is not None:
             if not batch:
                 continue
             self._decode(batch)
             with self._guard:
+                self._running -= 1
                 for job in batch:
                     if job.done and not job.dropped:
                         self._done.setdefault(job.owner, deque()).append(job)
@@ -127,6 +136,7 @@ class DecodingRoom:
                 job = heapq.heappop(self._queue)[2]
                 if not job.dropped:
                     batch.append(job)
+            self._running += bool(batch)
             return batch
 
     def _decode(self, batch: list[Job]) -> None:
@@ -143,13 +153,15 @@ class DecodingRoom:
             self._failed(batch, error if isinstance(error, EngineError) else ModelFailed(type(error).__name__))
 
     def _failed(self, batch: list[Job], error: EngineError) -> None:
-        """Try again on their own, and later when the log is away; after some tries the flow is told."""
+        """Try again on their own; for as long as it takes when the log or the model is away, else a few times."""
         for job in batch:
             job.tries += 1
-            again = isinstance(error, LogError) or (job.request.kind == "final" and job.tries < MOST_TRIES)
+            again = isinstance(error, LogError | ModelMissing) or (
+                job.request.kind == "final" and job.tries < MOST_TRIES
+            )
             if again and not self._closed:
-                if isinstance(error, LogError):
-                    time.sleep(0.2)
+                if isinstance(error, LogError | ModelMissing):
+                    time.sleep(AWAY_S)
                 self.submit(job)
                 continue
             logger.error("stretch_not_transcribed", kind=type(error).__name__, seconds=round(job.request.seconds, 2))

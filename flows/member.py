@@ -18,8 +18,9 @@ from bytewax.testing import cluster_main
 from eventlog.base import EventLog
 from eventlog.records import new_record
 from flows.answering_room import AnsweringRoom
+from flows.captions import Hearing
 from flows.run import STATE_VERSION
-from flows.wiring import FLOWS, Operators, Wiring
+from flows.wiring import ALL_FLOWS, Operators, Wiring
 from operators.answering import Answering
 from schemas.base import Record, derive_id
 from schemas.errors import LogError
@@ -51,6 +52,7 @@ class MemberOptions:
         answers_at_once: Model calls that run together.
         model: What writes answers, to be told to those who watch.
         operators: The operators with their options.
+        hearing: What the flow `captions` listens with.
     """
 
     names: tuple[str, ...]
@@ -63,6 +65,7 @@ class MemberOptions:
     answers_at_once: int = 64
     model: str = ""
     operators: Operators = field(default_factory=Operators)
+    hearing: Hearing | None = None
 
 
 class FlowMember:
@@ -74,6 +77,7 @@ class FlowMember:
         self._room = AnsweringRoom(answering, options.answers_at_once) if answering is not None else None
         attempt = max(1, int(time.time()) - EPOCH_OF_ATTEMPTS_S)
         self._wiring = Wiring(log, options.operators, self._room, attempt, options.poll_ms, marks=True)
+        self._wiring.hearing = options.hearing
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._beats = threading.Thread(target=self._beat, name="beats", daemon=True)
@@ -147,7 +151,7 @@ class FlowMember:
         end = max(ends.values(), default=0)
         return FlowProgress(
             name=name,
-            topic=FLOWS[name].writes,
+            topic=ALL_FLOWS[name].writes,
             position=end if least is None else least,
             end=end,
             behind_records=behind,

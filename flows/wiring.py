@@ -10,16 +10,18 @@ from bytewax.dataflow import Dataflow, Stream
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic, AnswersOptions
+from flows.captions import CaptionsLogic, Hearing
 from flows.clock import FlowClock
 from flows.connectors import LogSink, LogSource, Reading, ReadingState, StopFlag
 from flows.logic import Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
+from flows.speaker_turns import SpeakerTurnsLogic, Voices
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
 from operators.utterances import UtterancesOperator
 
-__all__ = ["FLOWS", "FlowSpec", "Operators", "Wiring"]
+__all__ = ["ALL_FLOWS", "FLOWS", "SPEECH_FLOWS", "FlowSpec", "Operators", "Wiring"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,19 @@ FLOWS: Mapping[str, FlowSpec] = {
         FlowSpec("answers", ("meeting", "memory", "questions"), "answers", after=("questions", "memory"), timed=False),
     )
 }
+
+"""The flows every engine runs."""
+
+SPEECH_FLOWS: Mapping[str, FlowSpec] = {
+    spec.name: spec
+    for spec in (
+        FlowSpec("captions", ("meeting", "audio"), "captions", timed=False),
+        FlowSpec("speaker_turns", ("meeting", "audio"), "speaker-turns", timed=False),
+    )
+}
+"""The flows that listen; each runs in a dataflow of its own, so that it cannot slow the others."""
+
+ALL_FLOWS: Mapping[str, FlowSpec] = {**FLOWS, **SPEECH_FLOWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class Wiring:
     poll_ms: float = 2.0
     marks: bool = False
     answers: AnswersOptions = field(default_factory=AnswersOptions)
+    hearing: Hearing | None = None
+    voices: Voices | None = None
     finishing: bool = False
     stop: StopFlag = field(default_factory=StopFlag)
     readings: dict[str, ReadingState] = field(default_factory=dict)
@@ -85,13 +102,13 @@ class Wiring:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
         flow = Dataflow("rejoinder")
         for name in names:
-            self._add(flow, FLOWS[name])
+            self._add(flow, ALL_FLOWS[name])
         return flow
 
     def _add(self, flow: Dataflow, spec: FlowSpec) -> None:
         reading = self.readings.setdefault(spec.name, ReadingState())
         clock = None
-        if not self.marks:
+        if not self.marks or spec.name in SPEECH_FLOWS:
             before = [self.clocks[name] for name in spec.after if name in self.clocks]
             clock = self.clocks[spec.name] = FlowClock(reading, before)
         options = Reading(self.poll_ms, self._upstream(spec) if self.marks and spec.timed else None, self.finishing)
@@ -121,4 +138,11 @@ class Wiring:
         if name == "answers":
             assert self.room is not None  # noqa: S101 - whoever wires answers has a room for them
             return AnswersLogic.builder(self.room, self.log, self.attempt, self.answers)
+        if name == "captions":
+            assert self.hearing is not None  # noqa: S101 - whoever wires captions has models for them
+            self.hearing.needs.since_s.clear()
+            return CaptionsLogic.builder(self.hearing, self.log, clock)
+        if name == "speaker_turns":
+            assert self.voices is not None  # noqa: S101 - whoever wires speaker turns has models for them
+            return SpeakerTurnsLogic.builder(self.voices, self.log, clock)
         return OperatorLogic.builder(name, self.operators.named(name), clock, self.log, finishing=self.finishing)

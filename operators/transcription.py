@@ -14,7 +14,6 @@ from schemas.speech import MAX_CAPTION_CHARS, Caption, TranscriptionLag, Word
 
 __all__ = ["DecodeRequest", "Decoded", "Heard", "Transcription", "TranscriptionState", "believed"]
 
-PROMPT_CHARS = 200
 LAG_STEP_S = 5.0
 
 LEAST_VOICED_S = 0.2
@@ -145,6 +144,7 @@ class Transcription:
         early_s: See above; as long as `SpeechActivity.after_s`, so that both hear the same sound.
         after_s: `SpeechActivity.after_s`.
         lag_s: Captions this far behind the sound are told.
+        prompt_chars: How much of what was said before a decode is told.
     """
 
     partials: bool = True
@@ -153,6 +153,7 @@ class Transcription:
     early_s: float = 0.25
     after_s: float = 0.2
     lag_s: float = 3.0
+    prompt_chars: int = 200
 
     def initial(self, session_id: str, track: str, speaker: str | None = None) -> TranscriptionState:
         """Give the state of a track without sound."""
@@ -207,7 +208,10 @@ class Transcription:
         start, before = open_.start_sample, state.said
         if state.heard_sample - start > self.trim_s * SAMPLE_RATE_HZ and agreed_sample > start:
             start, before = agreed_sample, f"{before} {open_.agreement.text}"
-        return DecodeRequest("partial", open_.start_sample, start, state.heard_sample, before[-PROMPT_CHARS:])
+        return DecodeRequest("partial", open_.start_sample, start, state.heard_sample, self._tail(before))
+
+    def _tail(self, said: str) -> str:
+        return said[-self.prompt_chars :] if self.prompt_chars else ""
 
     def _decoded(
         self, state: TranscriptionState, decoded: Decoded, now_s: float, out: list[Made]
@@ -252,7 +256,7 @@ class Transcription:
                 return state
             caption = self._final(state, first.ended, first.found.transcript, now_s)
             out.append(caption)
-            said = f"{state.said} {caption.text}".strip()[-PROMPT_CHARS:]
+            said = self._tail(f"{state.said} {caption.text}".strip())
             state = replace(state, closed=state.closed[1:], said=said)
         return state
 
