@@ -53,7 +53,9 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     )
     app.state.door = door
     install_errors(app)
-    routers = [health.router] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
+    routers = (
+        [health.router, *parts.routers] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
+    )
     if doors == "all":
         routers = [sessions.router, captions.router, stream.router, answers.router, *routers]
     for router in routers:

@@ -166,6 +166,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
 
     def _new_track(self, session: _Session, chunk: AudioChunk) -> _Track:
         hearing = self.hearing
+        hearing.room.prepare()
         # A track that bears the name of a participant is theirs alone.
         speaker = chunk.track if chunk.track in session.people else None
         state = hearing.transcription.initial(chunk.session_id, chunk.track, speaker)

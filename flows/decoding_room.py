@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from models.shelf import warm
 from operators.audio_tracks import Samples
 from operators.ports import SoundStretch, Transcriber, Transcript
 from operators.transcription import DecodeRequest
@@ -37,6 +38,7 @@ class Ear:
         glossary: Names and terms that may come.
         together: Stretches in one call of the model.
         workers: Calls at the same time.
+        quick: Whether partial captions are wanted.
     """
 
     final: Callable[[], Transcriber]
@@ -44,6 +46,7 @@ class Ear:
     glossary: str = ""
     together: int = 1
     workers: int = 1
+    quick: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -74,11 +77,27 @@ class DecodingRoom:
         self._done: dict[Hashable, deque[Job]] = {}
         self._closed = False
         self._running = 0
+        self._prepared = False
         self._threads = [
             threading.Thread(target=self._work, name=f"decoding-{number}", daemon=True) for number in range(ear.workers)
         ]
         for thread in self._threads:
             thread.start()
+
+    def prepare(self) -> None:
+        """Have the models loaded before the first words are to be written down; returns at once."""
+        with self._guard:
+            if not self._prepared and not self._closed:
+                self._prepared = True
+                threading.Thread(target=self._prepare, name="loading-models", daemon=True).start()
+
+    def _prepare(self) -> None:
+        try:
+            warm(self._ear.final())
+            if self._ear.quick:
+                warm(self._ear.partial("en"))
+        except EngineError as error:
+            logger.error("model_not_loaded", kind=type(error).__name__, reason=str(error))
 
     def submit(self, job: Job) -> None:
         """Queue a stretch; returns at once."""

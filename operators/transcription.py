@@ -144,7 +144,8 @@ class Transcription:
         early_s: See above; as long as `SpeechActivity.after_s`, so that both hear the same sound.
         after_s: `SpeechActivity.after_s`.
         lag_s: Captions this far behind the sound are told.
-        prompt_chars: How much of what was said before a decode is told.
+        prompt_chars: How much of what was said before a decode is told. Told 200, the base model made 18.7 % wrong instead
+            of 14.5 % on four recordings: in noise it copies its own mistakes.
     """
 
     partials: bool = True
@@ -153,7 +154,7 @@ class Transcription:
     early_s: float = 0.25
     after_s: float = 0.2
     lag_s: float = 3.0
-    prompt_chars: int = 200
+    prompt_chars: int = 0
 
     def initial(self, session_id: str, track: str, speaker: str | None = None) -> TranscriptionState:
         """Give the state of a track without sound."""

@@ -2,12 +2,12 @@
 
 import importlib.util
 
-from flows.captions import Hearing
+from flows.captions import Hearing, SoundNeeds
 from flows.decoding_room import DecodingRoom, Ear
-from models.devices import Device, choose_device
-from models.shelf import ModelShelf, warm
+from models.devices import choose_device
+from models.shelf import ModelShelf
 from models.silero import load_silero
-from models.weights_of import KNOWN, find_weights, installed_models
+from models.weights_of import KNOWN, Weights, find_weights, installed_models
 from models.whisper import WhisperOptions, load_whisper
 from operators.ports import Transcriber
 from operators.speech_activity import SpeechActivity
@@ -15,83 +15,96 @@ from operators.transcription import Transcription
 from rejoinder.settings import Settings
 from schemas.errors import ModelMissing
 
-__all__ = ["Speech", "chosen_model"]
+__all__ = ["Speech", "chosen_model", "speech_shelf", "speech_wanted"]
 
 QUICK = {"en": "tiny.en"}
 """Guesses while somebody speaks come from the smallest model of the language; the final words never do."""
 
 
-def chosen_model(settings: Settings) -> str:
-    """Give the model for final captions, or "" when there is to be none.
+def speech_wanted(settings: Settings) -> bool:
+    """Say whether sound is to be written down here: a model is named, or the extra is installed. Loads nothing."""
+    if settings.speech_model == "auto":
+        return importlib.util.find_spec("faster_whisper") is not None
+    return settings.speech_model != "off"
 
-    With `auto` the best of those that are installed is taken and nothing is downloaded.
+
+def chosen_model(settings: Settings) -> str:
+    """Give the model for final captions; with `auto` the best of those that are installed, nothing is downloaded.
+
+    Raises:
+        ModelMissing: With `auto`, when none is installed.
     """
-    if settings.speech_model == "off":
-        return ""
     if settings.speech_model != "auto":
         return settings.speech_model
-    if importlib.util.find_spec("faster_whisper") is None:
-        return ""
     installed = installed_models()
-    return next((name for name in reversed(KNOWN) if name in installed), "")
+    found = next((name for name in reversed(KNOWN) if name in installed), "")
+    if not found:
+        raise ModelMissing("no speech model: uv sync --extra speech, or set REJOINDER_SPEECH_MODEL to a folder")
+    return found
+
+
+def speech_shelf(settings: Settings) -> ModelShelf:
+    """Give the shelf of speech models; nothing is loaded yet."""
+
+    def load(weights: Weights) -> Transcriber:
+        try:
+            device = choose_device(settings.speech_device, settings.speech_precision)
+        except ValueError as error:
+            raise ModelMissing(str(error)) from None
+        options = WhisperOptions(device.kind, device.precision, settings.speech_workers, beam=settings.speech_beam)
+        return load_whisper(weights, options)
+
+    def find(name: str) -> Weights:
+        named = name == settings.speech_model
+        return find_weights(name, sha256=settings.speech_sha256 if named else "", download=named)
+
+    return ModelShelf(find, load, settings.speech_memory_mb << 20)
 
 
 class Speech:
-    """The models that listen in this process."""
+    """What listens in this process. Models are loaded when the first sound comes."""
 
-    def __init__(self, settings: Settings, *, finishing: bool = False) -> None:
-        """Load what the settings choose.
+    def __init__(
+        self,
+        settings: Settings,
+        shelf: ModelShelf | None = None,
+        *,
+        needs: SoundNeeds | None = None,
+        finishing: bool = False,
+    ) -> None:
+        """Choose models as the settings say.
 
         Args:
             settings: The settings.
+            shelf: Where models are loaded; None = an own one.
+            needs: Told which sound is still needed.
             finishing: The topics end: wait there for the last captions.
 
         Raises:
-            ModelMissing: The extra is not installed, or a model is not here.
+            ModelMissing: The extra is not installed, no model is, or there is no GPU though one is wanted.
         """
         self._settings = settings
+        self.shelf = shelf or speech_shelf(settings)
         self.model = chosen_model(settings)
-        if not self.model:
-            raise ModelMissing("no speech model: uv sync --extra speech, or set REJOINDER_SPEECH_MODEL to a folder")
         try:
-            self.device: Device = choose_device(settings.speech_device, settings.speech_precision)
+            self.device = choose_device(settings.speech_device, settings.speech_precision)
         except ValueError as error:
             raise ModelMissing(str(error)) from None
-        self.shelf = ModelShelf(
-            lambda name: find_weights(
-                name,
-                sha256=settings.speech_sha256 if name == settings.speech_model else "",
-                download=settings.speech_model != "auto",
-            ),
-            lambda weights: load_whisper(weights, self._options()),
-            settings.speech_memory_mb << 20,
-        )
-        detector = load_silero()
-        warm(self.shelf.get(self.model))
-        if settings.speech_partials:
-            warm(self._partial(settings.speech_language or "en"))
         ear = Ear(
             final=lambda: self.shelf.get(self.model),
             partial=self._partial,
             glossary=", ".join(settings.speech_glossary),
             together=self.device.together,
             workers=settings.speech_workers,
+            quick=settings.speech_partials,
         )
         self.hearing = Hearing(
             room=DecodingRoom(ear),
-            activity=SpeechActivity(detector, end_s=settings.speech_pause_s),
+            activity=SpeechActivity(load_silero(), end_s=settings.speech_pause_s),
             transcription=Transcription(partials=settings.speech_partials),
             language=settings.speech_language,
             finishing=finishing,
-        )
-
-    def _options(self) -> WhisperOptions:
-        settings = self._settings
-        return WhisperOptions(
-            device=self.device.kind,
-            precision=self.device.precision,
-            workers=settings.speech_workers,
-            beam=settings.speech_beam,
+            needs=needs or SoundNeeds(),
         )
 
     def _partial(self, language: str | None) -> Transcriber:
