@@ -159,6 +159,8 @@ def _wait(engine: Engine, heard: Heard) -> None:
     quiet_since, count, cpu = time.monotonic(), len(heard.came), time.process_time()
     while time.monotonic() < end:
         time.sleep(0.1)
+        if problems := engine.view.problems():
+            raise LogUnavailable("; ".join(problems))
         behind = any(flow.behind_records for flow in engine.view.flows())
         busy = time.process_time() - cpu > QUIET_SHARE * max(0.5, time.monotonic() - quiet_since)
         if behind or busy or len(heard.came) != count:
