@@ -22,6 +22,7 @@ from flows.marks import MARGIN_S, Mark, MarkSender, MarkWriter, UpstreamMarks
 from schemas.base import Record, derive_id
 from schemas.dead_letters import DeadLetter
 from schemas.errors import KeyErased, OffsetGone, RecordTooLarge
+from schemas.speech import Caption
 from schemas.topics import MAX_RECORD_BYTES
 
 __all__ = ["LogSink", "LogSource", "Reading", "ReadingState", "StopFlag", "append_unless_erased"]
@@ -229,7 +230,7 @@ def _merged(heads: list[list[LogRecord]], bound: float | None) -> Iterator[LogRe
 
 
 class LogSink(DynamicSink[Any]):
-    """Appends what a flow makes to one topic; returns only when the log has it.
+    """Appends what a flow makes to one topic, and captions it corrects to theirs; returns only when the log has it.
 
     Items are ``(shard, record)``. A record whose session was erased meanwhile is dropped: nothing may be
     kept of it.
@@ -252,6 +253,11 @@ class _SinkPartition(StatelessSinkPartition[tuple[str, Record | Mark]]):
 
     def write_batch(self, items: list[tuple[str, Record | Mark]]) -> None:
         records = [item for _, item in items if not isinstance(item, Mark)]
+        # A corrected caption goes back to where the caption lies.
+        corrected = [one for one in records if isinstance(one, Caption) and self._topic != "captions"]
+        if corrected:
+            append_unless_erased(self._log, "captions", corrected)
+            records = [one for one in records if not isinstance(one, Caption)]
         stored = append_unless_erased(self._log, self._topic, records)
         if self._marks is not None:
             for one in stored:

@@ -12,6 +12,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog
 from eventlog.base import shard_of as log_shard_of
+from flows.captions import SoundNeeds
 from flows.clock import FlowClock
 from flows.logic import FORGET_CLOSED_S, FORGET_IDLE_S, Arrived
 from flows.marks import Mark
@@ -47,6 +48,7 @@ class Voices:
         tracks: Puts chunks in order.
         known: Enrolled voices that a session's owner may use: owner -> names with unit vectors.
         finishing: The topics end: wait for the last turns there.
+        needs: Told which sound is still needed.
     """
 
     room: VoiceRoom
@@ -54,6 +56,7 @@ class Voices:
     tracks: AudioTracks = field(default_factory=AudioTracks)
     known: Callable[[str], Sequence[tuple[str, Vectors]]] = lambda owner: ()
     finishing: bool = False
+    needs: SoundNeeds = field(default_factory=SoundNeeds)
 
 
 @dataclass(slots=True)
@@ -145,6 +148,7 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
 
     def _chunk(self, session: _Session, arrived: Arrived) -> None:
         chunk: AudioChunk = arrived.record
+        self.voices.needs.newest_s = max(self.voices.needs.newest_s, arrived.at_s)
         if chunk.track in session.people:
             return  # a track that bears the name of a participant is theirs alone
         session.order, made = self.voices.tracks.step(session.order, chunk, arrived.at_s)
@@ -290,6 +294,12 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
 
     def snapshot(self) -> dict[str, bytes]:
         """Give the sessions without their sound."""
+        tracks = [track for session in self.sessions.values() for track in session.tracks.values()]
+        since = [one for track in tracks if (one := track.sound.since_s) is not None]
+        if since:
+            self.voices.needs.since_s[id(self)] = min(since)
+        else:
+            self.voices.needs.since_s.pop(id(self), None)
         return {session_id: _packed(session) for session_id, session in self.sessions.items()}
 
     def _restore(self, session_id: str, packed: bytes) -> None:

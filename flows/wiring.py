@@ -38,7 +38,7 @@ class FlowSpec:
 FLOWS: Mapping[str, FlowSpec] = {
     spec.name: spec
     for spec in (
-        FlowSpec("utterances", ("meeting", "captions"), "utterances"),
+        FlowSpec("utterances", ("meeting", "captions", "speaker-turns"), "utterances"),
         FlowSpec("questions", ("meeting", "utterances"), "questions", after=("utterances",)),
         FlowSpec("memory", ("meeting", "utterances"), "memory", after=("utterances",)),
         FlowSpec("answers", ("meeting", "memory", "questions"), "answers", after=("questions", "memory"), timed=False),
@@ -144,5 +144,6 @@ class Wiring:
             return CaptionsLogic.builder(self.hearing, self.log, clock)
         if name == "speaker_turns":
             assert self.voices is not None  # noqa: S101 - whoever wires speaker turns has models for them
+            self.voices.needs.since_s.clear()
             return SpeakerTurnsLogic.builder(self.voices, self.log, clock)
         return OperatorLogic.builder(name, self.operators.named(name), clock, self.log, finishing=self.finishing)

@@ -10,10 +10,10 @@ import structlog
 from eventlog.base import EventLog
 from flows.captions import SoundNeeds
 from flows.run import FlowOptions, FlowRunner
-from flows.wiring import SPEECH_FLOWS
 from models.shelf import ModelShelf
 from rejoinder.settings import Settings
 from rejoinder.speech import Speech, speech_shelf, speech_wanted
+from rejoinder.voices import SpeakerModels, speakers_wanted
 from schemas.errors import EngineError, LogError
 from schemas.progress import FlowProgress
 
@@ -75,6 +75,7 @@ class Listening:
         self._needs = SoundNeeds()
         self._speech: Speech | None = None
         self._runner: FlowRunner | None = None
+        self.speakers = ListeningForSpeakers(settings, log)
         self._failure = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="listening", daemon=True)
@@ -83,6 +84,8 @@ class Listening:
         """Wait for sound, in a thread."""
         if self.wanted:
             self.retention.add_reader(self._needs.before_s)
+        if self.speakers.wanted:
+            self.retention.add_reader(self.speakers.before_s)
         self._thread.start()
 
     def _run(self) -> None:
@@ -91,6 +94,8 @@ class Listening:
             try:
                 if self.wanted and self._runner is None and not self._failure and self._sound():
                     self._listen()
+                if self.speakers.waits and self._sound():
+                    self.speakers.start()
                 if not self._settings.on_kafka and time.monotonic() - trimmed_s > TRIM_EVERY_S:
                     trimmed_s = time.monotonic()
                     self.retention.trim(time.time())
@@ -113,7 +118,7 @@ class Listening:
             settings.data_dir / "recovery" / "captions",
             epoch_s=settings.epoch_s,
             poll_ms=max(settings.poll_ms, 5.0),
-            names=tuple(SPEECH_FLOWS),
+            names=("captions",),
             hearing=speech.hearing,
         )
         self._runner = FlowRunner(self._log, None, options)
@@ -121,6 +126,9 @@ class Listening:
 
     def states(self) -> Sequence[FlowProgress]:
         """Give the progress of the flows; before the first sound there is none to make."""
+        return [*self._captions(), *self.speakers.states()]
+
+    def _captions(self) -> Sequence[FlowProgress]:
         if not self.wanted:
             return []
         if self._runner is not None:
@@ -141,3 +149,61 @@ class Listening:
             self._runner.stop()
         if self._speech is not None:
             self._speech.close()
+        self.speakers.stop()
+
+
+class ListeningForSpeakers:
+    """The flow that tells people apart, in a thread and a dataflow of its own."""
+
+    def __init__(self, settings: Settings, log: EventLog) -> None:
+        """Prepare; nothing runs before `start`."""
+        self._settings, self._log = settings, log
+        self.wanted = speakers_wanted(settings)
+        self.needs = SoundNeeds()
+        self._models: SpeakerModels | None = None
+        self._runner: FlowRunner | None = None
+        self._failure = ""
+
+    def before_s(self) -> float:
+        """Give the producer time before which this flow needs no sound; when it cannot start it needs none."""
+        return time.time() if self._failure else self.needs.before_s()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is wanted and was not started yet."""
+        return self.wanted and self._runner is None and not self._failure
+
+    def start(self) -> None:
+        """Start the flow; what keeps it from starting is told by `states`."""
+        settings = self._settings
+        try:
+            self._models = SpeakerModels(settings, needs=self.needs)
+        except EngineError as error:
+            self._failure = str(error)
+            logger.error("speaker_turns_cannot_start", reason=self._failure)
+            return
+        options = FlowOptions(
+            settings.data_dir / "recovery" / "speaker_turns",
+            epoch_s=settings.epoch_s,
+            poll_ms=max(settings.poll_ms, 5.0),
+            names=("speaker_turns",),
+            voices=self._models.voices,
+        )
+        self._runner = FlowRunner(self._log, None, options)
+        self._runner.start()
+
+    def states(self) -> Sequence[FlowProgress]:
+        """Give the progress of the flow; before the first sound there is none to make."""
+        if not self.wanted:
+            return []
+        if self._runner is not None:
+            return self._runner.states()
+        alive = not self._failure
+        return [FlowProgress("speaker_turns", "speaker-turns", 0, 0, 0, 0.0, alive=alive, detail=self._failure)]
+
+    def stop(self) -> None:
+        """Take a last snapshot and end."""
+        if self._runner is not None:
+            self._runner.stop()
+        if self._models is not None:
+            self._models.close()

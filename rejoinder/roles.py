@@ -21,6 +21,7 @@ from rejoinder.models import Models
 from rejoinder.models_routes import models_router
 from rejoinder.settings import Settings
 from rejoinder.speech import Speech
+from rejoinder.voices import SpeakerModels
 from schemas.codec import decode
 from schemas.errors import EngineError, LogError, LogUnavailable, SchemaError
 from schemas.progress import PROGRESS_KEY, FlowBeat, FlowProgress
@@ -180,11 +181,14 @@ class FlowRole:
         self.keys = KeyStore(settings.data_dir / "accounts.sqlite3", key_required=False)
         self._models: Models | None = None
         self._speech: Speech | None = None
+        self._speakers: SpeakerModels | None = None
         try:
             if "answers" in names:
                 self._models = Models(settings, follows=True)
             if "captions" in names:
                 self._speech = Speech(settings)
+            if "speaker_turns" in names:
+                self._speakers = SpeakerModels(settings)
         except EngineError:
             self.log.close()
             raise
@@ -199,11 +203,14 @@ class FlowRole:
             poll_ms=settings.poll_ms,
             model=answers,
             hearing=self._speech.hearing if self._speech is not None else None,
+            voices=self._speakers.voices if self._speakers is not None else None,
         )
         self.member = FlowMember(self.log, self._models.answering if self._models is not None else None, options)
         named = {"answers": answers} if answers else {}
         if self._speech is not None:
             named["captions"] = self._speech.model
+        if self._speakers is not None:
+            named["speaker turns"] = self._speakers.model
         self.view = _MemberView(self.member, named)
 
     def doors(self, port: int) -> list[tuple[FastAPI, str, int]]:
@@ -227,6 +234,8 @@ class FlowRole:
             self._models.close()
         if self._speech is not None:
             self._speech.close()
+        if self._speakers is not None:
+            self._speakers.close()
         self.keys.close()
         self.log.close()
         self._lock.release()

@@ -103,6 +103,17 @@ class Settings(BaseSettings):
     speech_memory_mb: int = Field(
         4_000, ge=100, description="Most memory for speech models, MB; those used least recently are put away first."
     )
+    speakers: Literal["auto", "off", "onnx", "pyannote"] = Field(
+        "auto",
+        description="Who tells speakers of one track apart: `onnx` = the models kept with the code; `pyannote` = a "
+        "segmentation model of yours (extra `diarization`); `off`; `auto` = `onnx` where sound is written down.",
+    )
+    speakers_model: str = Field(
+        "", description="For `pyannote`: a checkpoint file, or a name at the hub such as pyannote/segmentation-3.0."
+    )
+    speakers_sha256: str = Field("", description="For `pyannote`: what that checkpoint must have; needed.")
+    speakers_most: int = Field(12, ge=1, le=64, description="Most speakers told apart on one track.")
+    speakers_workers: int = Field(1, ge=1, le=64, description="Windows of sound heard at the same time, a CPU each.")
     audio_retention_h: float = Field(
         6.0,
         ge=0,
