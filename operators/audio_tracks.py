@@ -162,8 +162,7 @@ class AudioTracks:
 
     def _waited(self, waiting: Sequence[AudioChunk]) -> bool:
         samples = sum(len(one.pcm) // 2 for one in waiting)
-        enough = samples >= self.wait_s * SAMPLE_RATE_HZ or len(waiting) >= self.most_waiting
-        return enough or waiting[-1].last
+        return samples >= self.wait_s * SAMPLE_RATE_HZ or len(waiting) >= self.most_waiting
 
     def _take(self, order: TrackOrder, chunk: AudioChunk, now_s: float, out: list[AudioRun | AudioGap]) -> TrackOrder:
         samples: Samples = np.frombuffer(chunk.pcm[: len(chunk.pcm) // 2 * 2], dtype="<i2").astype(np.int16, copy=False)

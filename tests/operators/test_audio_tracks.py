@@ -140,10 +140,12 @@ def test_two_senders_of_one_track_do_not_double_it() -> None:
     assert len(hearing.sound()) == 6 * CHUNK
 
 
-def test_the_last_chunk_ends_the_track_at_once_even_when_one_is_missing() -> None:
+def test_the_last_chunk_ends_the_track_once_what_is_missing_came_or_was_given_up() -> None:
     hearing = Hearing()
     hearing.hear(chunk(0))
     hearing.hear(chunk(2, last=True))
+    assert not hearing.runs[-1].last
+    hearing.tick(102.0)
     assert hearing.runs[-1].last
     assert hearing.runs[-1].end_sample == 3 * CHUNK
     assert len(hearing.gaps) == 1
