@@ -1,0 +1,118 @@
+"""How likely a caption asks for something: two linear models over hashed features, joined with the rules."""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.question_cues import cue_of
+from operators.question_features import FILLERS, Heard, line_features, place_features
+
+__all__ = ["MIXED", "LinearScorer", "Score", "Weights", "hashed", "mixed"]
+
+MOST_WORDS = 60
+"""Of a longer caption only the last words are looked at: the cost of a caption stays bounded."""
+MIXED = 9
+"""How many numbers `mixed` gives."""
+NOWHERE = -9.0
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely the caption asks, 0-1, and at which of its words the asking begins."""
+
+    probability: float
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One trained scorer.
+
+    Attributes:
+        place: Weight of each hashed feature of a place, shape (buckets,); a power of two of them.
+        place_bias: Added to their sum.
+        line: The same for the caption as a whole.
+        line_bias: Added to their sum.
+        mix: Weights of the numbers that `mixed` gives, shape (MIXED,).
+        mix_bias: Added to their sum.
+    """
+
+    place: Floats
+    place_bias: float
+    line: Floats
+    line_bias: float
+    mix: Floats
+    mix_bias: float
+
+
+def hashed(features: Iterable[str], buckets: int) -> list[int]:
+    """Give the buckets of features, each once, in no particular order.
+
+    >>> hashed(["0=what", "1=is", "0=what"], 1 << 16) == hashed(["0=what", "1=is"], 1 << 16)
+    True
+    """
+    crc32, mask = zlib.crc32, buckets - 1
+    return list({crc32(feature.encode()) & mask for feature in features})
+
+
+def mixed(heard: Heard, places: Floats, line: float, rule: float) -> Floats:
+    """Give the numbers that decide: the best places, the whole caption, the rules.
+
+    Args:
+        heard: The caption.
+        places: Score of each word as a beginning, shape (words,).
+        line: Score of the caption as a whole.
+        rule: Confidence of the rules, 0 when they see nothing.
+    """
+    ranked = np.sort(places)[::-1]
+    best = float(ranked[0]) if len(ranked) else NOWHERE
+    second = float(ranked[1]) if len(ranked) > 1 else NOWHERE
+    left = len(places) - int(places.argmax()) if len(ranked) else 0
+    total = float(np.log1p(np.exp(np.minimum(places, 20.0)).sum())) if len(ranked) else 0.0
+    asker = float(heard.asker)
+    numbers = (best, max(second, NOWHERE), line, rule, total, asker, min(left, 6) / 6, float(left <= 2), best * asker)
+    return np.array(numbers, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearScorer:
+    """Scores captions; one set of weights for raw text and one for punctuated."""
+
+    raw: Weights
+    written: Weights
+
+    def score(self, heard: Heard, text: str) -> Score:
+        """Give how likely a caption asks for something that deserves an answer.
+
+        Args:
+            heard: The caption's words with what was said before.
+            text: The same words as heard, for the rules.
+        """
+        skipped = max(0, len(heard.words) - MOST_WORDS)
+        if skipped:
+            heard = Heard(
+                heard.words[skipped:], (), 0.0, heard.reply, heard.reply_s, asker=heard.asker, written=heard.written
+            )
+        if not heard.words:
+            return Score(0.0, 0)
+        weights = self.written if heard.written else self.raw
+        buckets = len(weights.place)
+        places = np.fromiter(
+            (weights.place[hashed(made, buckets)].sum() for made in place_features(heard)),
+            dtype=np.float32,
+            count=len(heard.words),
+        )
+        places += weights.place_bias
+        line = float(weights.line[hashed(line_features(heard), len(weights.line))].sum()) + weights.line_bias
+        cue = cue_of(text[-2_000:], punctuated=heard.written)
+        numbers = mixed(heard, places, line, cue.confidence if cue is not None else 0.0)
+        odds = float(weights.mix @ numbers) + weights.mix_bias
+        at = int(places.argmax())
+        while at > 0 and heard.words[at - 1] in FILLERS:
+            at -= 1
+        return Score(float(1 / (1 + np.exp(-max(-30.0, min(30.0, odds))))), skipped + at)
