@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["FILLERS", "Heard", "line_features", "place_features", "word_class", "words_of"]
+__all__ = ["FILLERS", "Heard", "line_features", "place_features", "place_offset", "word_class", "words_of"]
 
 FILLERS = frozenset(
     "so and but or okay ok well um uh erm er now then right alright yeah yes no great good lovely perfect cool sure also "
@@ -60,6 +60,18 @@ def words_of(text: str) -> tuple[str, ...]:
     ('right', '.', 'so', 'why', 'kafka', '?')
     """
     return tuple(_TOKEN.findall(text.lower().replace("’", "'")))
+
+
+def place_offset(text: str, place: int) -> int:
+    """Give where in a text a word or mark begins, characters; the end of the text when it has no so many.
+
+    >>> place_offset("Right. So why Kafka?", 2)
+    7
+    """
+    for number, found in enumerate(_TOKEN.finditer(text)):
+        if number == place:
+            return found.start()
+    return len(text)
 
 
 def word_class(word: str) -> str:

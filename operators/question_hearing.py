@@ -115,12 +115,24 @@ class Hearing:
         return before.words
 
 
-def heard_in(hearing: Hearing, said: Utterance) -> tuple[Hearing, Piece | None, Heard | None]:
-    """Take an utterance revision in: give the hearing after it, what it added and what the scorer looks at."""
+def heard_in(
+    hearing: Hearing, said: Utterance, *, asker: bool = False
+) -> tuple[Hearing, Piece | None, Heard | None]:
+    """Take an utterance revision in.
+
+    Args:
+        hearing: What was heard before.
+        said: The revision.
+        asker: Whether the speaker is known to ask, whatever the role says.
+
+    Returns:
+        The hearing after it, what it added, and what the scorer looks at; None for an older revision, met again,
+        and nothing to look at when it added no words.
+    """
     piece = hearing.added(said)
     if piece is None:
         return hearing, None, None
-    seen = hearing.heard(said, piece, asker=False) if piece.text else None
+    seen = hearing.heard(said, piece, asker=asker) if piece.text else None
     return hearing.after(said, piece), piece, seen
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.ports import Score
 from operators.question_cues import cue_of
 from operators.question_features import FILLERS, Heard, line_features, place_features
 
-__all__ = ["MIXED", "LinearScorer", "Score", "Weights", "hashed", "mixed"]
+__all__ = ["MIXED", "LinearScorer", "Weights", "hashed", "mixed"]
 
 MOST_WORDS = 60
 """Of a longer caption only the last words are looked at: the cost of a caption stays bounded."""
@@ -19,14 +20,6 @@ MIXED = 9
 NOWHERE = -9.0
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How likely the caption asks, 0-1, and at which of its words the asking begins."""
-
-    probability: float
-    at: int
 
 
 @dataclass(frozen=True, slots=True)
