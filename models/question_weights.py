@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from operators.questions import QuestionsOperator
 from operators.question_scorer import MIXED, LinearScorer, Weights
 from schemas.errors import ModelMissing
 
-__all__ = ["WEIGHTS", "load_question_scorer"]
+__all__ = ["THRESHOLD", "WEIGHTS", "load_question_scorer", "trained_questions"]
 
+THRESHOLD = 0.4
 WEIGHTS = Path(__file__).parent / "weights" / "questions.npz"
 
 
@@ -35,3 +37,8 @@ def _weights(stored: "np.lib.npyio.NpzFile", name: str) -> Weights:
     if len(line) != buckets or buckets & (buckets - 1) or mix.shape != (MIXED,):
         raise ValueError("shapes do not fit")
     return Weights(place, biases[0], line, biases[1], mix, biases[2])
+
+
+def trained_questions() -> QuestionsOperator:
+    """Give the operator with the trained scorer and the options it was tuned with (`benchmarks/questions.py`)."""
+    return QuestionsOperator(scorer=load_question_scorer(), threshold=THRESHOLD)
