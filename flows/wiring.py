@@ -14,6 +14,7 @@ from flows.clock import FlowClock
 from flows.connectors import LogSink, LogSource, Reading, ReadingState, StopFlag
 from flows.logic import Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
+from models.question_weights import trained_questions
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
@@ -49,7 +50,7 @@ class Operators:
     """The operators with their options."""
 
     utterances: UtterancesOperator = field(default_factory=UtterancesOperator)
-    questions: QuestionsOperator = field(default_factory=QuestionsOperator)
+    questions: QuestionsOperator = field(default_factory=trained_questions)
     memory: MemoryOperator = field(default_factory=MemoryOperator)
 
     def named(self, flow: str) -> Operator[Any, Any, Any]:
