@@ -29,8 +29,6 @@ __all__ = ["CaptionsLogic", "Hearing", "SoundNeeds"]
 logger = structlog.get_logger("flows")
 
 DRAIN_MS = 10.0
-STALLED_S = 2.0
-"""A track that sends nothing for so long is silent: what was said is written down."""
 LOOK_BACK_S = 1.0
 """Sound before the present that is kept: more than the silence that is taken along before a first word."""
 
@@ -57,6 +55,7 @@ class Hearing:
         transcription: Decides what is decoded when.
         tracks: Puts chunks in order.
         language: ISO 639-1 code; "" = as the session says; "auto" = find out for each stretch.
+        stalled_s: A track that sends nothing for so long is silent: what was said is written down.
         finishing: The topics end: wait for the last captions there.
         needs: Told which sound is still needed.
     """
@@ -66,6 +65,7 @@ class Hearing:
     transcription: Transcription = field(default_factory=Transcription)
     tracks: AudioTracks = field(default_factory=AudioTracks)
     language: str = ""
+    stalled_s: float = 2.0
     finishing: bool = False
     needs: SoundNeeds = field(default_factory=SoundNeeds)
 
@@ -235,7 +235,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
             session.order, made = self.hearing.tracks.tick(session.order, until_s)
             self._runs(session, made, out)
         for name, order in session.order.tracks:
-            if order.seen_s + STALLED_S <= until_s and session.speaks(name):
+            if order.seen_s + self.hearing.stalled_s <= until_s and session.speaks(name):
                 self._end_speech(session, session.tracks[name], out)
 
     def _end_speech(self, session: _Session, track: _Track, out: list[Record | Mark]) -> None:
@@ -280,7 +280,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         out: list[Record | Mark] = []
         if self.hearing.finishing:
             for session in self.sessions.values():
-                self._tick(session, session.touched_s + 2 * STALLED_S, out)
+                self._tick(session, session.touched_s + 2 * self.hearing.stalled_s, out)
             while any(track.jobs for session in self.sessions.values() for track in session.tracks.values()):
                 self._drain(out)
                 time.sleep(DRAIN_MS / 1000)
@@ -292,7 +292,9 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
             return datetime.now(UTC) + timedelta(milliseconds=DRAIN_MS)
         waits: list[float] = []
         for session in self.sessions.values():
-            due = [order.seen_s + STALLED_S for name, order in session.order.tracks if session.speaks(name)]
+            due = [
+                order.seen_s + self.hearing.stalled_s for name, order in session.order.tracks if session.speaks(name)
+            ]
             if (due_s := self.hearing.tracks.due_s(session.order)) is not None:
                 due.append(due_s)
             waits += [one - session.time_s() for one in due]

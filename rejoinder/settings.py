@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     )
     speech_beam: int = Field(1, ge=1, le=10, description="Width of the search for the best final text; 1 = greedy.")
     speech_pause_s: float = Field(0.45, ge=0.2, le=3, description="A pause this long ends a caption, seconds.")
+    speech_stalled_s: float = Field(
+        2.0, ge=0.5, le=60, description="A track that sends nothing for so many seconds is taken for silent."
+    )
     speech_glossary: list[str] = Field(
         default_factory=list, description='Names and terms that captions should know, as JSON: ["Kafka", "Marta"].'
     )

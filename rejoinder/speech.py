@@ -108,6 +108,7 @@ class Speech:
             activity=SpeechActivity(load_silero(), end_s=settings.speech_pause_s),
             transcription=Transcription(partials=settings.speech_partials),
             language=settings.speech_language,
+            stalled_s=settings.speech_stalled_s,
             finishing=finishing,
             needs=needs or SoundNeeds(),
         )

@@ -34,9 +34,10 @@ def speak(log: EventLog, sound: list[AudioChunk], spoken: list[int], stop: threa
             return
 
 
+@pytest.mark.timeout(240)
 def test_an_engine_killed_twice_while_somebody_speaks_writes_down_every_sentence_once(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    engine = ChildEngine(folder, speech_model="tiny.en")
+    engine = ChildEngine(folder, speech_model="tiny.en", speech_stalled_s=60)
     session = open_session(engine.client)
     sound = chunks(room(FIRST, SECOND, THIRD), session=session)
     log = open_log(f"sqlite:///{folder}/log.sqlite3")
@@ -49,8 +50,8 @@ def test_an_engine_killed_twice_while_somebody_speaks_writes_down_every_sentence
         for middle in (first + 10, second + 10):
             wait_for(lambda here=middle: len(spoken) > here, 60)
             engine.end(signal.SIGKILL)
-            engine = ChildEngine(folder, speech_model="tiny.en")
-        wait_for(lambda now=engine.client: len(finals(now, session)) == 3, 60)
+            engine = ChildEngine(folder, speech_model="tiny.en", speech_stalled_s=60)
+        wait_for(lambda now=engine.client: len(finals(now, session)) == 3, 90)
         said = finals(engine.client, session)
         ids = [one.event_id for one in log.read("captions", 0, 0, 9_999)]
         assert said == [plain(FIRST), plain(SECOND), plain(THIRD)]
