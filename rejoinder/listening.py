@@ -16,7 +16,6 @@ from rejoinder.settings import Settings
 from rejoinder.speech import Speech, speech_shelf, speech_wanted
 from schemas.errors import EngineError, LogError
 from schemas.progress import FlowProgress
-from schemas.topics import TOPICS
 
 __all__ = ["AudioRetention", "Listening"]
 
@@ -40,11 +39,7 @@ class AudioRetention:
     """Removes sound that is older than it is to be kept and that no flow needs any more."""
 
     def __init__(self, log: EventLog, keep_s: float, settle_s: float = SETTLE_S) -> None:
-        """Keep sound for `keep_s` seconds; with 0 until every reader is done with it, and `settle_s` longer.
-
-        A reader that never comes so far, because its model cannot be loaded, keeps no sound for ever: after the
-        topic's own retention it goes in any case.
-        """
+        """Keep sound for `keep_s` seconds, and until every reader is done with it and `settle_s` longer."""
         self._log, self._keep_s, self._settle_s = log, keep_s, settle_s
         self._readers: list[_Reader] = []
         self._seen: list[tuple[float, float]] = []
@@ -55,16 +50,15 @@ class AudioRetention:
 
     def trim(self, now_s: float) -> int:
         """Remove what may go at a time, seconds since 1970; gives how many chunks."""
-        if self._keep_s > 0:
-            return self._log.trim("audio", now_s - self._keep_s)
         needed_s = min((reader.before_s() for reader in self._readers), default=now_s)
         self._seen.append((now_s, needed_s))
         settled = [needed for at, needed in self._seen if at <= now_s - self._settle_s]
         self._seen = self._seen[max(0, len(settled) - 1) :]
-        longest_s = TOPICS["audio"].retention_s or 0
+        if not settled:
+            return 0
         # The least of what was needed lately: a flow that just began anew does not know yet what it needs.
-        done_s = min(needed for _, needed in self._seen) if settled else 0.0
-        return self._log.trim("audio", max(done_s, now_s - longest_s))
+        done_s = min(needed for _, needed in self._seen)
+        return self._log.trim("audio", min(done_s, now_s - self._keep_s))
 
 
 class Listening:
@@ -90,7 +84,8 @@ class Listening:
     def start(self) -> None:
         """Wait for sound, in a thread."""
         if self.wanted:
-            self.retention.add_reader(self._needs.before_s)
+            # A flow that cannot start, its model missing, keeps no sound for ever.
+            self.retention.add_reader(lambda: time.time() if self._failure else self._needs.before_s())
         self._thread.start()
 
     def _run(self) -> None:

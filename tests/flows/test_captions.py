@@ -268,10 +268,18 @@ def test_a_flow_that_begins_anew_and_does_not_know_its_needs_yet_loses_no_sound(
     assert retention.trim(1_760_000_032.0) == pytest.approx(49, abs=2), "only what nobody needed all the while"
 
 
+def test_old_sound_that_was_not_heard_yet_is_kept_past_its_hours(log: EventLog) -> None:
+    retention = AudioRetention(log, keep_s=3_600, settle_s=0)
+    retention.add_reader(SoundNeeds(newest_s=1_760_000_010.0).before_s)
+    send(log, chunks(silence(20)))
+    assert retention.trim(1_770_000_000.0) == pytest.approx(99, abs=2)
+
+
 def test_sound_is_kept_for_its_hours_even_when_it_was_heard(log: EventLog) -> None:
     needs = SoundNeeds(newest_s=1_760_000_100.0)
     retention = AudioRetention(log, keep_s=3_600, settle_s=0)
     retention.add_reader(needs.before_s)
     send(log, chunks(silence(20)))
+    retention.trim(1_760_000_000.0)
     assert retention.trim(1_760_000_000.0 + 3_590) == 0
     assert retention.trim(1_760_000_000.0 + 3_610) == pytest.approx(100, abs=2)
