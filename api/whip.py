@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
@@ -76,11 +77,10 @@ async def publish_whip(
             taken.begin_at(first_sample(None, session.opened.created_at))
         peer = _Peer(door, taken, resource)
         taken.holder = peer
-    try:
+    async with AsyncExitStack() as held:
+        held.push_async_callback(peer.close)
         answer = await peer.answer(offer.decode("utf-8", "replace"))
-    except BaseException:
-        await peer.close()
-        raise
+        held.pop_all()  # it lives on
     location = f"/api/sessions/{session_id}/whip/{resource}"
     return PlainTextResponse(answer, 201, {"Location": location}, media_type=SDP)
 

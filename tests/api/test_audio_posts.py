@@ -86,7 +86,7 @@ def test_chunks_are_numbered_and_repeats_are_harmless(client: httpx.Client, plac
     early = post(client, session, parts[0], sequence=9, track="mic")
     assert (early.status_code, early.json()["next"]) == (409, 5)
     assert post(client, session, b"", sequence=5, track="mic", last=True).status_code == 202
-    assert post(client, session, parts[0], sequence=5, track="mic").status_code == 409
+    assert post(client, session, parts[0], sequence=6, track="mic").status_code == 409
     assert whole(chunks(place.log_url, session)) == tone(0.5)
 
 

@@ -50,7 +50,7 @@ def _open(context: BrowserContext, port: int, title: str) -> tuple[Page, str]:
     page.get_by_label("Title").fill(title)
     with page.expect_response("**/api/sessions") as reply:
         page.get_by_role("button", name="New session").click()
-    expect(page.get_by_role("button", name="Microphone")).to_be_visible()
+    expect(page.get_by_role("button", name="Microphone", exact=True)).to_be_visible()
     return page, reply.value.json()["session_id"]
 
 
@@ -66,7 +66,7 @@ def _is_the_tone(pcm: bytes) -> bool:
 def test_the_microphone_is_recorded_shown_and_stopped(context: BrowserContext, settings: Settings) -> None:
     with Engine(settings) as engine, serving(engine) as served:
         page, session = _open(context, served.port, "Microphone test")
-        page.get_by_role("button", name="Microphone").click()
+        page.get_by_role("button", name="Microphone", exact=True).click()
         row = page.locator("#recordings li")
         expect(row).to_contain_text("Recording microphone for Microphone test")
         assert page.title().startswith("●")
@@ -97,7 +97,7 @@ def test_a_lost_engine_is_found_again_and_no_sound_is_missing(context: BrowserCo
     with Engine(settings(0)) as engine, serving(engine) as served:
         port = served.port
         page, session = _open(context, port, "Lost")
-        page.get_by_role("button", name="Microphone").click()
+        page.get_by_role("button", name="Microphone", exact=True).click()
         wait_for(lambda: _stored_s(log, session) > 1)
     before = _stored_s(log, session)
     expect(page.locator('#recordings li[data-state="reconnecting"]')).to_contain_text("kept here")
@@ -130,12 +130,12 @@ def test_the_sound_of_a_tab_is_recorded(context: BrowserContext, settings: Setti
 def test_a_session_that_ends_ends_its_recordings(context: BrowserContext, settings: Settings) -> None:
     with Engine(settings) as engine, serving(engine) as served:
         page, session = _open(context, served.port, "Over")
-        page.get_by_role("button", name="Microphone").click()
+        page.get_by_role("button", name="Microphone", exact=True).click()
         wait_for(lambda: _stored_s(settings.log_url, session) > 0.3)
         page.get_by_role("button", name="End", exact=True).click()
         expect(page.locator("#sound-said")).to_contain_text("has ended", timeout=10_000)
         expect(page.locator("#recordings li")).to_have_count(0)
-        expect(page.get_by_role("button", name="Microphone")).to_be_hidden()
+        expect(page.get_by_role("button", name="Microphone", exact=True)).to_be_hidden()
 
 
 def test_a_refused_microphone_is_said_in_words(browser: Browser, settings: Settings) -> None:
@@ -145,7 +145,7 @@ def test_a_refused_microphone_is_said_in_words(browser: Browser, settings: Setti
             "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError'))"
         )
         page, _ = _open(context, served.port, "Refused")
-        page.get_by_role("button", name="Microphone").click()
+        page.get_by_role("button", name="Microphone", exact=True).click()
         expect(page.locator("#sound-said")).to_have_text("The browser does not allow the microphone")
-        expect(page.get_by_role("button", name="Microphone")).to_be_enabled()
+        expect(page.get_by_role("button", name="Microphone", exact=True)).to_be_enabled()
         context.close()
