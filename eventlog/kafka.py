@@ -331,9 +331,7 @@ class KafkaLog:
 
     def cursor_at(self, key: str, at_s: float) -> str:
         """Give the cursor before a key's first record at or after a time."""
-        # Sound is not followed, but its senders look back a minute, not hours.
-        topics = dict.fromkeys((*self._followed, "audio"))
-        return cursor_of(self._scanner.offsets_at(partition_of(key, self._partitions), tuple(topics), at_s))
+        return cursor_of(self._scanner.offsets_at(partition_of(key, self._partitions), self._followed, at_s))
 
     def erase(self, key: str) -> int:
         """Hide a key from every reader and refuse it; the bytes go when retention takes their segments."""
