@@ -36,6 +36,8 @@ from operators.answering import Answering
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 HOUR_CAPTIONS = int(3600 / EVERY_S)
 APPEND = 500
+EPOCH_S = 0.5
+"""Seconds between snapshots, as the product has them; results of another `--epoch` are kept beside."""
 
 
 def rss_mb() -> float:
@@ -65,7 +67,7 @@ class Flows:
     """The flows in a process of their own, over a log that this process writes to."""
 
     folder: Path
-    epoch_s: float = 0.5
+    epoch_s: float = EPOCH_S
     log: EventLog = field(init=False)
     process: "subprocess.Popen[str]" = field(init=False)
 
@@ -134,7 +136,7 @@ class Flows:
 
 
 @contextlib.contextmanager
-def flows(folder: Path, epoch_s: float = 0.5) -> Iterator[Flows]:
+def flows(folder: Path, epoch_s: float = EPOCH_S) -> Iterator[Flows]:
     """Give running flows while the context lasts."""
     made = Flows(folder, epoch_s)
     try:
@@ -254,7 +256,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--flows", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
-    parser.add_argument("--epoch", type=float, default=0.5, help="seconds between snapshots")
+    parser.add_argument("--epoch", type=float, default=EPOCH_S, help="seconds between snapshots")
     options = parser.parse_args()
     if options.flows:
         serve_flows(options.flows, options.folder / "recovery", options.epoch)
@@ -263,7 +265,8 @@ def main() -> None:
     result["machine"] = {"cores": os.cpu_count(), "python": platform.python_version()}
     with tempfile.TemporaryDirectory() as name:
         if "sessions" in options.part:
-            result["by_sessions"] = by_sessions(
+            part = "by_sessions" if options.epoch == EPOCH_S else f"by_sessions_at_epoch_{options.epoch:g}_s"
+            result[part] = by_sessions(
                 Path(name), options.sessions, options.warm, options.block, options.rounds, options.epoch
             )
         if "age" in options.part:
