@@ -18,7 +18,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "questions.npz"
 
 @functools.cache
 def load_question_scorer(path: Path = WEIGHTS) -> LinearScorer:
-    """Give the scorer of a file of weights, read once per process; 256 KiB of them in memory per kind of text.
+    """Give the scorer of a file of weights, read once per process; a few MiB in memory.
 
     Raises:
         ModelMissing: The file is not there or is none of ours.
@@ -27,7 +27,9 @@ def load_question_scorer(path: Path = WEIGHTS) -> LinearScorer:
         with np.load(path) as stored:
             return LinearScorer(_weights(stored, "raw"), _weights(stored, "written"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelMissing(f"{path.name}: no weights of a question scorer ({error}); see tools/train_questions.py") from None
+        raise ModelMissing(
+            f"{path.name}: no weights of a question scorer ({error}); see tools/train_questions.py"
+        ) from None
 
 
 def _weights(stored: "np.lib.npyio.NpzFile", name: str) -> Weights:
@@ -36,7 +38,7 @@ def _weights(stored: "np.lib.npyio.NpzFile", name: str) -> Weights:
     buckets = len(place)
     if len(line) != buckets or buckets & (buckets - 1) or mix.shape != (MIXED,):
         raise ValueError("shapes do not fit")
-    return Weights(place, biases[0], line, biases[1], mix, biases[2])
+    return Weights(place.tolist(), biases[0], line.tolist(), biases[1], mix, biases[2])
 
 
 def trained_questions() -> QuestionsOperator:

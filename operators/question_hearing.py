@@ -69,7 +69,11 @@ class Hearing:
         """Give the hearing once a piece was taken in."""
         if not piece.text:
             return replace(
-                self, utterance_id=said.utterance_id, chars=len(said.text), captions=len(said.caption_ids), end_s=said.end_s
+                self,
+                utterance_id=said.utterance_id,
+                chars=len(said.text),
+                captions=len(said.caption_ids),
+                end_s=said.end_s,
             )
         before = self._voice(said.speaker_id)
         carried = self._carried(before, piece)
@@ -115,9 +119,7 @@ class Hearing:
         return before.words
 
 
-def heard_in(
-    hearing: Hearing, said: Utterance, *, asker: bool = False
-) -> tuple[Hearing, Piece | None, Heard | None]:
+def heard_in(hearing: Hearing, said: Utterance, *, asker: bool = False) -> tuple[Hearing, Piece | None, Heard | None]:
     """Take an utterance revision in.
 
     Args:

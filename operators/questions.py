@@ -192,9 +192,7 @@ class QuestionsOperator:
         at = place_offset(text, score.at)
         return Cue(kind_of(text[at:]), score.probability, at)
 
-    def _add(
-        self, state: QuestionsState, said: Utterance, piece: Piece, heard: Heard, now_s: float
-    ) -> QuestionsState:
+    def _add(self, state: QuestionsState, said: Utterance, piece: Piece, heard: Heard, now_s: float) -> QuestionsState:
         turn = state.turn
         if turn is None or turn.speaker_id != said.speaker_id:
             turn = Turn(said.speaker_id, said.speaker_name, said.session_id)

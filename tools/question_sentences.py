@@ -89,7 +89,18 @@ TRAPS = [
     "Where was I?", "How do I put this?", "Why would anyone {DO}?", "Do you mind if I take notes?", "Is it?", "Did you?",
     "Oh, was it?", "Sorry?", "Pardon?", "Who am I to judge {WHO}?", "What else can I say?", "Did you get my email?",
 ]  # fmt: skip
-FRAGMENTS = ["What I", "So what", "Do you", "How did", "And then why", "Is it", "Can I", "What if we", "So how", "Are the"]
+FRAGMENTS = [
+    "What I",
+    "So what",
+    "Do you",
+    "How did",
+    "And then why",
+    "Is it",
+    "Can I",
+    "What if we",
+    "So how",
+    "Are the",
+]
 REPLIES = ["", "", "yes that is right", "no not really", "we used it for two years", "okay", "thanks"]
 
 
@@ -126,5 +137,7 @@ def sentences(seed: int = 5) -> Iterator[Sentence]:
                 pools[asks].append(text)
                 yield Sentence(((text, asks),), chance.random() < 0.6, chance.choice(REPLIES))
     for _ in range(400):
-        parts = [(chance.choice(pools[asks]), asks) for asks in chance.choice([(False, True), (True, False), (False, False)])]
+        parts = [
+            (chance.choice(pools[asks]), asks) for asks in chance.choice([(False, True), (True, False), (False, False)])
+        ]
         yield Sentence(tuple(parts), chance.random() < 0.6, chance.choice(REPLIES))

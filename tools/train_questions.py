@@ -246,10 +246,16 @@ def fit(ready: Prepared, held: int | None, strengths: tuple[float, float] = (0.3
     judged = np.isin(ready.folds, inner) & (ready.labels >= 0) & ready.main
     mix = LogisticRegression(C=1.0, max_iter=1000).fit(numbers[judged], ready.labels[judged])
     return Weights(
-        place.coef_[0].astype(np.float32), float(place.intercept_[0]),
-        line.coef_[0].astype(np.float32), float(line.intercept_[0]),
+        _rounded(place), float(place.intercept_[0]),
+        _rounded(line), float(line.intercept_[0]),
         mix.coef_[0].astype(np.float32), float(mix.intercept_[0]),
     )  # fmt: skip
+
+
+def _rounded(model: LogisticRegression) -> list[float]:
+    """Give a model's weights as they are stored."""
+    rounded: list[float] = model.coef_[0].astype(np.float16).astype(np.float32).tolist()
+    return rounded
 
 
 def _pair(ready: Prepared, held: set[int | None], strengths: tuple[float, float]) -> tuple[Any, Any]:
@@ -296,7 +302,9 @@ def judge(folder: Path, variants: Sequence[str], scorer_of: Sequence[LinearScore
             rows = rows_of(folder, corpus, variant)
             folds = fold_of(rows)
             known = [number for number, row in enumerate(rows) if row.label >= 0]
-            scores = [scorer_of[folds[number]].score(rows[number].heard, rows[number].text).probability for number in known]
+            scores = [
+                scorer_of[folds[number]].score(rows[number].heard, rows[number].text).probability for number in known
+            ]
             found = average_precision_score([rows[number].label for number in known], scores)
             print(f"{variant:9} {corpus:10} average precision {found:.3f} over {len(known)} captions")
 
@@ -306,7 +314,10 @@ def store(scorer: LinearScorer, path: Path) -> None:
     stored: dict[str, Any] = {}
     for name, weights in (("raw", scorer.raw), ("written", scorer.written)):
         biases = np.array([weights.place_bias, weights.line_bias, weights.mix_bias])
-        stored |= {f"{name}_place": weights.place.astype(np.float16), f"{name}_line": weights.line.astype(np.float16)}
+        stored |= {
+            f"{name}_place": np.array(weights.place, np.float16),
+            f"{name}_line": np.array(weights.line, np.float16),
+        }
         stored |= {f"{name}_mix": weights.mix, f"{name}_bias": biases}
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **stored)

@@ -118,9 +118,7 @@ def asked_in(captions: Sequence[Line], operator: QuestionsOperator) -> list[Line
 
 def _opened(conversation: str, captions: Sequence[Line]) -> MeetingOpened:
     roles = {str(one["speaker"]): str(one.get("role") or "") for one in captions if one.get("speaker") is not None}
-    people = tuple(
-        Participant(id=who, role=role, is_user=role.casefold() in USER_ROLES) for who, role in roles.items()
-    )
+    people = tuple(Participant(id=who, role=role, is_user=role.casefold() in USER_ROLES) for who, role in roles.items())
     return MeetingOpened(
         session_id=conversation, event_id="o", created_at=datetime.now(UTC), owner_id="x", participants=people
     )

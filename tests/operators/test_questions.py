@@ -93,7 +93,9 @@ def test_the_user_may_ask_what_they_like(text: str) -> None:
 
 
 def test_a_question_inside_a_run_on_line_is_cut_out() -> None:
-    talk = Talk().take(caption(1, "ann", 0, "we moved to kafka two years ago so how would you test a pipeline like that"))
+    talk = Talk().take(
+        caption(1, "ann", 0, "we moved to kafka two years ago so how would you test a pipeline like that")
+    )
     assert talk.wait(99).texts() == ["so how would you test a pipeline like that"]
 
 
@@ -108,7 +110,9 @@ def test_a_plain_question_fires_sooner_than_an_unsure_one() -> None:
 
 def test_a_listeners_yeah_inside_a_question_does_not_cut_it() -> None:
     talk = Talk().take(caption(1, "ann", 0, "Have you ever worked with a team that"))
-    talk.take(caption(2, "me", 3.0, "yeah"), 3.4).take(caption(3, "ann", 3.3, "was spread over several countries?")).wait(99)
+    talk.take(caption(2, "me", 3.0, "yeah"), 3.4).take(
+        caption(3, "ann", 3.3, "was spread over several countries?")
+    ).wait(99)
     last = {one.question_id: one for one in talk.questions()}
     assert [one.caption_ids for one in last.values()] == [("c1", "c3")]
 
