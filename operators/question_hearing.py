@@ -18,7 +18,7 @@ CARRY_PAUSE_S = 1.5
 LONG_AGO_S = 9.0
 VOICES = 4
 SHORT_WORDS = 8
-_BACKCHANNELS = frozenset("yeah yes yep uhhuh uh-huh mm mm-hmm mhm hmm huh okay ok right sure oh ah um uh cool".split())
+_BACKCHANNELS = frozenset("yeah yes yep uhhuh uh-huh mm mm-hmm mhm hmm huh okay ok right sure oh ah um uh cool no nope not".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def heard_in(hearing: Hearing, said: Utterance, *, asker: bool = False) -> tuple
 
 
 def is_backchannel(text: str) -> bool:
-    """Say whether words only show that somebody listens.
+    """Say whether words only show that somebody listens, or are a bare yes or no.
 
     >>> is_backchannel("Yeah, mm-hmm."), is_backchannel("yeah two years")
     (True, False)
