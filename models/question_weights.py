@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from operators.questions import QuestionsOperator
 from operators.question_scorer import MIXED, LinearScorer, Weights
+from operators.questions import QuestionsOperator
 from schemas.errors import ModelMissing
 
 __all__ = ["THRESHOLD", "WEIGHTS", "load_question_scorer", "trained_questions"]
@@ -38,7 +38,7 @@ def _weights(stored: "np.lib.npyio.NpzFile", name: str) -> Weights:
     buckets = len(place)
     if len(line) != buckets or buckets & (buckets - 1) or mix.shape != (MIXED,):
         raise ValueError("shapes do not fit")
-    return Weights(place.tolist(), biases[0], line.tolist(), biases[1], mix, biases[2])
+    return Weights(place.tolist(), biases[0], line.tolist(), biases[1], mix.tolist(), biases[2])
 
 
 def trained_questions() -> QuestionsOperator:

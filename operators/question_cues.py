@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Cue", "cue_of", "is_written", "sentences_of"]
+__all__ = ["Cue", "cue_of", "is_trap", "is_written", "sentences_of"]
 
 Kind = Literal["wh", "yes_no", "choice", "request", "other"]
 
@@ -116,6 +116,15 @@ def is_written(text: str) -> bool:
     return any(mark in text for mark in ".?!") or text != text.lower()
 
 
+def is_trap(sentence: str) -> bool:
+    """Say whether a sentence is a tag, small talk or another form that looks like a question and wants no answer.
+
+    >>> is_trap("Can you hear me okay?"), is_trap("Can you tell me why?")
+    (True, False)
+    """
+    return _TRAP.match(sentence.strip()) is not None
+
+
 def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:
     """Say whether a sentence asks for something that deserves an answer.
 
@@ -131,7 +140,7 @@ def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:
     True
     """
     text = sentence.strip()
-    if _TRAP.match(text):
+    if is_trap(text):
         return None
     asked = text.rstrip("\"') ").endswith("?")
     words = text.count(" ") + 1

@@ -3,18 +3,20 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["FILLERS", "Heard", "line_features", "place_features", "place_offset", "word_class", "words_of"]
 
 FILLERS = frozenset(
-    "so and but or okay ok well um uh erm er now then right alright yeah yes no great good lovely perfect cool sure also "
-    "just maybe actually basically mm mhm hmm oh ah uhhuh like sorry".split()
-)
+    ["so", "and", "but", "or", "okay", "ok", "well", "um", "uh", "erm", "er", "now", "then", "right", "alright", "yeah",
+     "yes", "no", "great", "good", "lovely", "perfect", "cool", "sure", "also", "just", "maybe", "actually",
+     "basically", "mm", "mhm", "hmm", "oh", "ah", "uhhuh", "like", "sorry"]
+)  # fmt: skip
 """Words that may stand before a question without being part of it."""
 _CLASSES = {
     "WH": "what what's whats how how's why why's where where's when who who's whose which whereabouts",
-    "AUX": "do does did don't doesn't didn't are is was were am aren't isn't wasn't weren't have has had haven't hasn't "
-    "can could can't couldn't would will wouldn't won't should shouldn't may might shall",
+    "AUX": "do does did don't doesn't didn't are is was were am aren't isn't wasn't weren't have has had haven't "
+    "hasn't can could can't couldn't would will wouldn't won't should shouldn't may might shall",
     "YOU": "you your yours you're you've you'd",
     "I": "i my me we us our i'm i've i'd we're we've i'll we'll let's",
     "THEY": "he she it they there that this these those it's that's there's they're its his her their",
@@ -174,7 +176,7 @@ def line_features(heard: Heard) -> list[str]:
     classes = [word_class(word) for word in asked[:4]]
     made = [f"len={_step(len(words))}", f"asker={heard.asker:d}"]
     made += [f"u={word}" for word in words]
-    made += [f"bi={one} {two}" for one, two in zip(words, words[1:], strict=False)]
+    made += [f"bi={one} {two}" for one, two in pairwise(words)]
     made += [f"tri={one} {two} {three}" for one, two, three in zip(words, words[1:], words[2:], strict=False)]
     made += [f"st{count}={' '.join(asked[:count])}" for count in range(1, 5)]
     made += [f"stc={'.'.join(classes[:3])}", f"stc4={'.'.join(classes)}"]

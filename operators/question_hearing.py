@@ -9,16 +9,19 @@ from schemas.speech import Utterance
 __all__ = ["Hearing", "Piece", "heard_in", "is_backchannel"]
 
 ASKING_ROLES = frozenset(
-    "interviewer recruiter examiner assessor doctor nurse clinician physician host moderator lawyer coach manager "
-    "customer buyer client investor".split()
-)
+    ["interviewer", "recruiter", "examiner", "assessor", "doctor", "nurse", "clinician", "physician", "host",
+     "moderator", "lawyer", "coach", "manager", "customer", "buyer", "client", "investor"]
+)  # fmt: skip
 """Parts in a meeting whose holders mostly ask."""
 CARRIED_WORDS = 8
 CARRY_PAUSE_S = 1.5
 LONG_AGO_S = 9.0
 VOICES = 4
 SHORT_WORDS = 8
-_BACKCHANNELS = frozenset("yeah yes yep uhhuh uh-huh mm mm-hmm mhm hmm huh okay ok right sure oh ah um uh cool no nope not".split())
+_BACKCHANNELS = frozenset(
+    ["yeah", "yes", "yep", "uhhuh", "uh-huh", "mm", "mm-hmm", "mhm", "hmm", "huh", "okay", "ok", "right", "sure", "oh",
+     "ah", "um", "uh", "cool", "no", "nope", "not"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

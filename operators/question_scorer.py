@@ -1,11 +1,10 @@
 """How likely a caption asks for something: two linear models over hashed features, joined with the rules."""
 
+import math
+import operator
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from operators.ports import Score
 from operators.question_cues import cue_of
@@ -19,8 +18,6 @@ MIXED = 9
 """How many numbers `mixed` gives."""
 NOWHERE = -9.0
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -32,7 +29,7 @@ class Weights:
         place_bias: Added to their sum.
         line: The same for the caption as a whole.
         line_bias: Added to their sum.
-        mix: Weights of the numbers that `mixed` gives, shape (MIXED,).
+        mix: Weights of the numbers that `mixed` gives.
         mix_bias: Added to their sum.
     """
 
@@ -40,7 +37,7 @@ class Weights:
     place_bias: float
     line: Sequence[float]
     line_bias: float
-    mix: Floats
+    mix: Sequence[float]
     mix_bias: float
 
 
@@ -54,23 +51,23 @@ def hashed(features: Iterable[str], buckets: int) -> list[int]:
     return list({crc32(feature.encode()) & mask for feature in features})
 
 
-def mixed(heard: Heard, places: Floats, line: float, rule: float) -> Floats:
+def mixed(heard: Heard, places: Sequence[float], line: float, rule: float) -> list[float]:
     """Give the numbers that decide: the best places, the whole caption, the rules.
 
     Args:
         heard: The caption.
-        places: Score of each word as a beginning, shape (words,).
+        places: Score of each word as a beginning.
         line: Score of the caption as a whole.
         rule: Confidence of the rules, 0 when they see nothing.
     """
-    ranked = np.sort(places)[::-1]
-    best = float(ranked[0]) if len(ranked) else NOWHERE
-    second = float(ranked[1]) if len(ranked) > 1 else NOWHERE
-    left = len(places) - int(places.argmax()) if len(ranked) else 0
-    total = float(np.log1p(np.exp(np.minimum(places, 20.0)).sum())) if len(ranked) else 0.0
     asker = float(heard.asker)
-    numbers = (best, max(second, NOWHERE), line, rule, total, asker, min(left, 6) / 6, float(left <= 2), best * asker)
-    return np.array(numbers, dtype=np.float32)
+    if not places:
+        return [NOWHERE, NOWHERE, line, rule, 0.0, asker, 0.0, 1.0, NOWHERE * asker]
+    ranked = sorted(places, reverse=True)
+    best, second = ranked[0], ranked[1] if len(ranked) > 1 else NOWHERE
+    left = len(places) - places.index(best)
+    total = math.log1p(sum(math.exp(min(place, 20.0)) for place in places))
+    return [best, max(second, NOWHERE), line, rule, total, asker, min(left, 6) / 6, float(left <= 2), best * asker]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +93,14 @@ class LinearScorer:
             return Score(0.0, 0)
         weights = self.written if heard.written else self.raw
         buckets, place, line_weights = len(weights.place), weights.place, weights.line
-        places = np.array(
-            [sum(place[one] for one in hashed(made, buckets)) + weights.place_bias for made in place_features(heard)],
-            dtype=np.float32,
-        )
-        line = sum(line_weights[one] for one in hashed(line_features(heard), buckets)) + weights.line_bias
+        places = [
+            sum(map(place.__getitem__, hashed(made, buckets))) + weights.place_bias for made in place_features(heard)
+        ]
+        line = sum(map(line_weights.__getitem__, hashed(line_features(heard), buckets))) + weights.line_bias
         cue = cue_of(text[-2_000:], punctuated=heard.written)
         numbers = mixed(heard, places, line, cue.confidence if cue is not None else 0.0)
-        odds = float(weights.mix @ numbers) + weights.mix_bias
-        at = int(places.argmax())
+        odds = sum(map(operator.mul, weights.mix, numbers)) + weights.mix_bias
+        at = places.index(max(places))
         while at > 0 and heard.words[at - 1] in FILLERS:
             at -= 1
-        return Score(float(1 / (1 + np.exp(-max(-30.0, min(30.0, odds))))), skipped + at)
+        return Score(1 / (1 + math.exp(-max(-30.0, min(30.0, odds)))), skipped + at)

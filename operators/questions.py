@@ -1,11 +1,11 @@
 """utterances + meeting -> questions: notices when the other side has finished asking something."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from operators.ports import QuestionScorer
-from operators.question_cues import Cue
+from operators.question_cues import Cue, is_trap
 from operators.question_features import Heard, place_offset
 from operators.question_hearing import Hearing, Piece, heard_in, is_backchannel
 from operators.question_turns import (
@@ -46,7 +46,7 @@ class QuestionsState:
         one_to_one: Whether the user talks with a single other person.
     """
 
-    hearing: Hearing = Hearing()
+    hearing: Hearing = field(default_factory=Hearing)
     turn: Turn | None = None
     fired: Question | None = None
     guessed: bool = False
@@ -186,10 +186,14 @@ class QuestionsOperator:
         if self.scorer is None:
             return rule_for(pieces, self.threshold)
         text = pieces[-1].text
+        if is_backchannel(text):
+            return None  # a third of what is said in a meeting; not worth the scorer's time
         score = self.scorer.score(heard, text)
         if score.probability < self.threshold:
             return None
         at = place_offset(text, score.at)
+        if is_trap(text[at:]):
+            return None
         return Cue(kind_of(text[at:]), score.probability, at)
 
     def _add(self, state: QuestionsState, said: Utterance, piece: Piece, heard: Heard, now_s: float) -> QuestionsState:

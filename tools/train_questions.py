@@ -25,7 +25,7 @@ from sklearn.metrics import average_precision_score
 from operators.question_cues import cue_of
 from operators.question_features import FILLERS, Heard, line_features, place_features, words_of
 from operators.question_hearing import Hearing, heard_in
-from operators.question_scorer import LinearScorer, Weights, hashed, mixed
+from operators.question_scorer import MIXED, LinearScorer, Weights, hashed, mixed
 from operators.utterances import UtterancesOperator
 from schemas.speech import Caption
 from tools.question_sentences import sentences
@@ -61,9 +61,9 @@ class Row:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """Read lines of JSON, gzipped or not."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as lines:
-        return [json.loads(line) for line in lines if line.strip()]
+    stored = path.read_bytes()
+    text = (gzip.decompress(stored) if path.suffix == ".gz" else stored).decode()
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def _place_labels(utterances: Sequence[dict[str, Any]], field: str) -> dict[tuple[str, str], list[tuple[str, int]]]:
@@ -238,7 +238,7 @@ def _regression(features: Any, labels: np.ndarray, strength: float) -> LogisticR
 
 def fit(ready: Prepared, held: int | None, strengths: tuple[float, float] = (0.3, 0.3)) -> Weights:
     """Fit one scorer on every fold but the held one; the last step on scores of rows not trained on."""
-    numbers = np.zeros((len(ready.rows), 9), np.float32)
+    numbers = np.zeros((len(ready.rows), MIXED), np.float32)
     inner = [fold for fold in range(FOLDS) if fold != held]
     for fold in inner:
         numbers_of(ready, _pair(ready, {held, fold}, strengths), ready.folds == fold, numbers)
@@ -248,7 +248,7 @@ def fit(ready: Prepared, held: int | None, strengths: tuple[float, float] = (0.3
     return Weights(
         _rounded(place), float(place.intercept_[0]),
         _rounded(line), float(line.intercept_[0]),
-        mix.coef_[0].astype(np.float32), float(mix.intercept_[0]),
+        mix.coef_[0].tolist(), float(mix.intercept_[0]),
     )  # fmt: skip
 
 
@@ -274,7 +274,7 @@ def numbers_of(ready: Prepared, pair: tuple[Any, Any], chosen: np.ndarray, numbe
     starts = np.searchsorted(ready.row_of_place, np.arange(len(ready.rows) + 1))
     for number, line in zip(np.flatnonzero(chosen), lines, strict=True):
         places = scores[starts[number] : starts[number + 1]]
-        numbers[number] = mixed(ready.rows[number].heard, places, line, ready.rules[number])
+        numbers[number] = mixed(ready.rows[number].heard, places.tolist(), line, ready.rules[number])
 
 
 def load_rows(folder: Path, variants: Sequence[str], *, made: bool = True) -> Rows:
@@ -318,7 +318,7 @@ def store(scorer: LinearScorer, path: Path) -> None:
             f"{name}_place": np.array(weights.place, np.float16),
             f"{name}_line": np.array(weights.line, np.float16),
         }
-        stored |= {f"{name}_mix": weights.mix, f"{name}_bias": biases}
+        stored |= {f"{name}_mix": np.array(weights.mix), f"{name}_bias": biases}
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **stored)
 

@@ -144,7 +144,7 @@ def test_a_guess_is_withdrawn_when_the_final_words_do_not_ask() -> None:
 def test_words_that_still_change_fire_no_guess() -> None:
     talk = Talk()
     for count, at in ((4, 1.6), (5, 2.0), (6, 2.4)):
-        words = " ".join("why did the migration take so long".split()[:count])
+        words = " ".join(["why", "did", "the", "migration", "take", "so", "long"][:count])
         talk.take(caption(1, "ann", 0, words, final=False), at)
     assert talk.records == []
 
