@@ -51,29 +51,31 @@ def read_lines(path: Path, fields: Sequence[str]) -> list[Line]:
     return found
 
 
-def predictions(captions: Sequence[Line], operator: QuestionsOperator) -> Iterator[Line]:
+def predictions(captions: Sequence[Line], operator: QuestionsOperator, *, every: bool = False) -> Iterator[Line]:
     """Give the questions of every conversation, by the rules of `asked_in`."""
     conversations: dict[str, list[Line]] = defaultdict(list)
     for caption in captions:
         conversations[caption["conv"]].append(caption)
     for own in conversations.values():
-        yield from asked_in(own, operator)
+        yield from asked_in(own, operator, every=every)
 
 
 @dataclass(slots=True)
 class _Heard:
     """What was fired so far in one conversation, by question, and which captions are not final yet."""
 
-    fired: dict[str, Line] = field(default_factory=dict)
+    every: bool
+    fired: dict[tuple[str, int], Line] = field(default_factory=dict)
     open: dict[str, None] = field(default_factory=dict)
 
     def take(self, conversation: str, records: Iterable[Any], at_s: float) -> None:
         for record in records:
             if not isinstance(record, Question):
-                self.fired.pop(record.question_id, None)
+                if not self.every:
+                    self.fired.pop((record.question_id, 0), None)
                 continue
             ids = list(record.caption_ids) or list(self.open)
-            self.fired[record.question_id] = {
+            self.fired[record.question_id, record.revision if self.every else 0] = {
                 "conv": conversation,
                 "caption_ids": ids,
                 "t": round(at_s, 3),
@@ -84,14 +86,15 @@ class _Heard:
             }
 
 
-def asked_in(captions: Sequence[Line], operator: QuestionsOperator) -> list[Line]:
+def asked_in(captions: Sequence[Line], operator: QuestionsOperator, *, every: bool = False) -> list[Line]:
     """Give the questions of one conversation as they stand at its end, in the order in which they fired.
 
     A caption is heard at its end; what the operators take to compute and every timer is added. Of a question whose
-    speaker went on the last revision counts, with its time; one that was taken back does not count.
+    speaker went on the last revision counts, with its time; one that was taken back does not count. With `every` each
+    revision counts, also those taken back.
     """
     conversation = captions[0]["conv"]
-    hear, heard = UtterancesOperator(), _Heard()
+    hear, heard = UtterancesOperator(), _Heard(every)
     state, asked = hear.initial(), operator.initial()
     opened = _opened(conversation, captions)
     state, _ = hear.step(state, opened, 0.0)
