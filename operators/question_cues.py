@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Cue", "cue_of", "is_trap", "is_written", "sentences_of"]
+__all__ = ["Cue", "cue_of", "is_tagged", "is_trap", "is_written", "sentences_of"]
 
 Kind = Literal["wh", "yes_no", "choice", "request", "other"]
 
@@ -123,6 +123,17 @@ def is_trap(sentence: str) -> bool:
     (True, False)
     """
     return _TRAP.match(sentence.strip()) is not None
+
+
+def is_tagged(text: str) -> bool:
+    """Say whether punctuated text ends with a statement that a tag turns into a question.
+
+    >>> is_tagged("We met last year, right?"), is_tagged("When did we meet?")
+    (True, False)
+    """
+    sentences = sentences_of(text)
+    last = sentences[-1] if sentences else ""
+    return _TAG.search(last) is not None and cue_of(last, punctuated=True) is None
 
 
 def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:

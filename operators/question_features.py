@@ -37,13 +37,14 @@ class Heard:
     """A caption with what was said just before it.
 
     Attributes:
-        words: Its words and marks, lower case.
+        words: Its words and marks, lower case, after those of the sentence that it goes on with.
         carried: The last words of the same speaker before it, when the pause between was short.
         pause_s: That pause, seconds; large when the speaker said nothing lately.
         reply: What another speaker said last.
         reply_s: From the end of that to the start of the caption, seconds; negative when they overlap.
         asker: Whether the speaker's part in the meeting is to ask.
         written: Whether the text carries punctuation.
+        before: The sentence that it goes on with, as far as it was heard; "" when there is none, and for raw text.
     """
 
     words: tuple[str, ...]
@@ -53,6 +54,7 @@ class Heard:
     reply_s: float = 9.0
     asker: bool = False
     written: bool = False
+    before: str = ""
 
 
 def words_of(text: str) -> tuple[str, ...]:

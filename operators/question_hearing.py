@@ -1,5 +1,6 @@
 """What a growing utterance adds, with what was said just before: the input of the question scorer."""
 
+import re
 from dataclasses import dataclass, replace
 
 from operators.question_cues import is_written
@@ -13,11 +14,14 @@ ASKING_ROLES = frozenset(
      "moderator", "lawyer", "coach", "manager", "customer", "buyer", "client", "investor"]
 )  # fmt: skip
 """Parts in a meeting whose holders mostly ask."""
+_SENTENCE_END = re.compile(r"(?:[.?!]|--)+(?:\s+|$)")
 CARRIED_WORDS = 8
 CARRY_PAUSE_S = 1.5
 LONG_AGO_S = 9.0
 VOICES = 4
-SHORT_WORDS = 8
+SENTENCE_PAUSE_S = 1.0
+"""After a longer pause a sentence without a full stop is taken for ended."""
+SENTENCE_CHARS = 400
 _BACKCHANNELS = frozenset(
     ["yeah", "yes", "yep", "uhhuh", "uh-huh", "mm", "mm-hmm", "mhm", "hmm", "huh", "okay", "ok", "right", "sure", "oh",
      "ah", "um", "uh", "cool", "no", "nope", "not"]
@@ -38,12 +42,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Voice:
-    """The last words of one speaker."""
+    """The last words of one speaker, and the sentence that they have not ended yet when they use marks."""
 
     speaker_id: str
     words: tuple[str, ...]
     end_s: float
-    written: bool
+    unended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Hearing:
             said.speaker_id,
             (*carried, *words_of(piece.text[-200:]))[-CARRIED_WORDS:],
             piece.end_s,
-            self._written(before, piece),
+            _unended(self._goes_on_with(before, piece), piece.text),
         )
         others = tuple(one for one in self.voices if one.speaker_id != said.speaker_id)
         return Hearing(
@@ -96,24 +100,31 @@ class Hearing:
         before = self._voice(said.speaker_id)
         replies = [one for one in self.voices if one.speaker_id != said.speaker_id]
         reply = max(replies, key=lambda one: one.end_s) if replies else None
+        goes_on = self._goes_on_with(before, piece)
+        carried = self._carried(before, piece)
+        if goes_on:
+            carried = carried[: -len(words_of(goes_on))]
+        text = f"{goes_on} {piece.text}".strip()
         return Heard(
-            words=words_of(piece.text),
-            carried=self._carried(before, piece),
+            words=words_of(text),
+            carried=carried,
             pause_s=min(LONG_AGO_S, max(0.0, piece.start_s - before.end_s)) if before is not None else LONG_AGO_S,
             reply=reply.words if reply is not None else (),
             reply_s=piece.start_s - reply.end_s if reply is not None else LONG_AGO_S,
             asker=asker or said.role.casefold() in ASKING_ROLES,
-            written=self._written(before, piece),
+            written=is_written(text),
+            before=goes_on,
         )
 
     def _voice(self, speaker_id: str) -> _Voice | None:
         return next((one for one in self.voices if one.speaker_id == speaker_id), None)
 
     @staticmethod
-    def _written(before: _Voice | None, piece: Piece) -> bool:
-        # Of a speaker with punctuation a short caption may have none, a long one hardly.
-        short = piece.text.count(" ") < SHORT_WORDS
-        return is_written(piece.text) or (short and before is not None and before.written)
+    def _goes_on_with(before: _Voice | None, piece: Piece) -> str:
+        """Give the unended sentence that a piece goes on with."""
+        if before is None or piece.start_s - before.end_s > SENTENCE_PAUSE_S:
+            return ""
+        return before.unended
 
     @staticmethod
     def _carried(before: _Voice | None, piece: Piece) -> tuple[str, ...]:
@@ -139,6 +150,14 @@ def heard_in(hearing: Hearing, said: Utterance, *, asker: bool = False) -> tuple
         return hearing, None, None
     seen = hearing.heard(said, piece, asker=asker) if piece.text else None
     return hearing.after(said, piece), piece, seen
+
+
+def _unended(before: str, text: str) -> str:
+    """Give the sentence that a piece leaves open; "" when it ends with a mark, or text has none at all."""
+    text = f"{before} {text}".strip()
+    if not is_written(text):
+        return ""
+    return _SENTENCE_END.split(text)[-1][-SENTENCE_CHARS:].strip()
 
 
 def is_backchannel(text: str) -> bool:

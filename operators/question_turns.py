@@ -9,12 +9,23 @@ from operators.question_hearing import Piece
 from schemas.base import derive_id
 from schemas.questions import Question
 
-__all__ = ["Turn", "asked_text", "extended", "kind_of", "lead_in", "question_of", "rule_for", "same_words"]
+__all__ = [
+    "SENTENCE_ENDS",
+    "Turn",
+    "asked_text",
+    "extended",
+    "kind_of",
+    "lead_in",
+    "place_in",
+    "question_of",
+    "rule_for",
+    "same_words",
+]
 
 MOST_QUESTION_WORDS = 120
 LEAD_PAUSE_S = 1.0
 LEAD_PIECES = 3
-_ENDS = (".", "?", "!")
+SENTENCE_ENDS = (".", "?", "!")
 _KINDS: dict[str, Kind] = {"WH": "wh", "AUX": "yes_no", "REQ": "request"}
 
 
@@ -42,11 +53,29 @@ class Turn:
 def lead_in(pieces: tuple[Piece, ...]) -> int:
     """Give the first piece of the question: the newest, and the unfinished sentence it goes on with."""
     begin = len(pieces) - 1
-    while begin > 0 and not pieces[begin - 1].text.rstrip().endswith(_ENDS):
+    while begin > 0 and not pieces[begin - 1].text.rstrip().endswith(SENTENCE_ENDS):
         if pieces[begin].start_s - pieces[begin - 1].end_s > LEAD_PAUSE_S or len(pieces) - begin > LEAD_PIECES:
             break
         begin -= 1
     return begin
+
+
+def place_in(pieces: tuple[Piece, ...], chars: int, first: int) -> tuple[int, int]:
+    """Give the piece in which a question begins, and where in its text.
+
+    Args:
+        pieces: The pieces of the turn.
+        chars: How far before the end of the newest piece the question begins, in the pieces' joined text.
+        first: The first piece of an unended run; raw text is taken from there on, since nothing tells its sentences.
+    """
+    number = len(pieces) - 1
+    while number > 0 and chars > len(pieces[number].text):
+        chars -= len(pieces[number].text) + 1
+        number -= 1
+    at = max(0, len(pieces[number].text) - chars)
+    if first < number and not is_written(" ".join(piece.text for piece in pieces[first:])):
+        return first, 0
+    return number, at
 
 
 def rule_for(pieces: tuple[Piece, ...], threshold: float) -> Cue | None:
@@ -86,7 +115,7 @@ def asked_text(pieces: tuple[Piece, ...], asks: Cue, *, scored: bool) -> str:
     if scored:
         begin = asks.at
         if is_written(text):
-            begin = max(text.rfind(mark, 0, begin) + 1 for mark in _ENDS) if begin else 0
+            begin = max(text.rfind(mark, 0, begin) + 1 for mark in SENTENCE_ENDS) if begin else 0
         text = text[begin:]
         end = text.rfind("?") + 1
         text = text[:end] if end else text

@@ -5,15 +5,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from operators.ports import QuestionScorer
-from operators.question_cues import Cue, is_trap
+from operators.question_cues import Cue, is_tagged, is_trap
 from operators.question_features import Heard, place_offset
 from operators.question_hearing import Hearing, Piece, heard_in, is_backchannel
 from operators.question_turns import (
+    SENTENCE_ENDS,
     Turn,
     asked_text,
     extended,
     kind_of,
     lead_in,
+    place_in,
     question_of,
     rule_for,
     same_words,
@@ -63,6 +65,7 @@ class QuestionsOperator:
     Attributes:
         sure_settle_s: Wait after a plain question; 0 fires within the same step.
         settle_s: Wait after a less certain one: silence of its speaker.
+        unended_settle_s: Wait after punctuated text without a full stop, whose rest is surely on its way.
         follow_s: Going on within this long (stream time) extends the same question.
         threshold: Lowest confidence that fires: the scorer's probability, or the rules' own.
         sure: Confidence from which a question is plain.
@@ -73,6 +76,7 @@ class QuestionsOperator:
 
     sure_settle_s: float = 0.25
     settle_s: float = 0.8
+    unended_settle_s: float = 1.6
     follow_s: float = 4.0
     threshold: float = 0.55
     sure: float = 0.9
@@ -186,15 +190,16 @@ class QuestionsOperator:
         if self.scorer is None:
             return rule_for(pieces, self.threshold)
         text = pieces[-1].text
-        if is_backchannel(text):
+        if is_backchannel(text) and not heard.before:
             return None  # a third of what is said in a meeting; not worth the scorer's time
+        text = f"{heard.before} {text}".strip()
         score = self.scorer.score(heard, text)
         if score.probability < self.threshold:
             return None
         at = place_offset(text, score.at)
-        if is_trap(text[at:]):
+        if is_trap(text[at:]) or (heard.written and is_tagged(text)):
             return None
-        return Cue(kind_of(text[at:]), score.probability, at)
+        return Cue(kind_of(text[at:]), score.probability, at - len(text))
 
     def _add(self, state: QuestionsState, said: Utterance, piece: Piece, heard: Heard, now_s: float) -> QuestionsState:
         turn = state.turn
@@ -206,20 +211,30 @@ class QuestionsOperator:
         cue = self._judge(turn.pieces, heard)
         if cue is not None:
             turn = self._held(turn, cue)
+        elif heard.before and turn.asks_from >= lead_in(turn.pieces):
+            # The sentence looked like a question only as long as its end was not heard.
+            turn = replace(turn, asks=None, due=None)
         if turn.asks is not None:
-            plain = piece.text.rstrip().endswith("?") if heard.written or self.scorer is None else True
+            plain = piece.text.rstrip().endswith("?") or (self.scorer is not None and not heard.written)
             sure = plain and turn.asks.confidence >= self.sure
-            turn = replace(turn, sure=sure, due=now_s + (self.sure_settle_s if sure else self.settle_s))
+            unended = self.scorer is not None and heard.written and not piece.text.rstrip().endswith(SENTENCE_ENDS)
+            settle_s = self.unended_settle_s if unended else self.sure_settle_s if sure else self.settle_s
+            turn = replace(turn, sure=sure, due=now_s + settle_s)
         return replace(state, turn=turn)
 
     @staticmethod
     def _held(turn: Turn, cue: Cue) -> Turn:
         """Give the turn held for a question; of two cues the surer one counts, the first says where it begins."""
-        if turn.asks is not None:
-            best = max(turn.asks, cue, key=lambda one: one.confidence)
-            return replace(turn, asks=replace(best, at=turn.asks.at))
         begin = lead_in(turn.pieces)
-        return replace(turn, asks=cue if begin == len(turn.pieces) - 1 else replace(cue, at=0), asks_from=begin)
+        if cue.at < 0:  # the scorer tells how far from the end
+            begin, at = place_in(turn.pieces, -cue.at, begin)
+            cue = replace(cue, at=at)
+        if turn.asks is not None:
+            # A sentence that goes on may turn out to have begun to ask before.
+            earlier = begin < turn.asks_from
+            best = replace(max(turn.asks, cue, key=lambda one: one.confidence), at=cue.at if earlier else turn.asks.at)
+            return replace(turn, asks=best, asks_from=min(begin, turn.asks_from))
+        return replace(turn, asks=cue, asks_from=begin)
 
     def _taken_back(
         self, state: QuestionsState, said: Utterance, piece: Piece, now_s: float

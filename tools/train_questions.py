@@ -11,7 +11,7 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,8 @@ from tools.question_sentences import sentences
 
 CORPORA = ("mrda", "primock", "interview")
 BUCKETS = 1 << 16
+STRENGTH = 0.3
+"""Inverse of the regularisation; the first value tried."""
 FOLDS = 5
 OUT = Path(__file__).parent.parent / "models" / "weights" / "questions.npz"
 RAW, WRITTEN = ("asrseg", "asr"), ("punct", "punctseg")
@@ -39,6 +41,7 @@ UNALIGNED = {("mrda", "punctseg")}
 """Where the punctuated words and the raw ones are not the same words."""
 MARKS = ",.?!"
 Rows = list["Row"]
+Pairs = dict[frozenset[int], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +122,21 @@ def rows_of(folder: Path, corpus: str, variant: str) -> Rows:
     labels = _caption_labels(gold, cuts)
     spoken = _place_labels(utterances, "asr" if variant in RAW else "punct")
     at: dict[tuple[str, str], int] = defaultdict(int)
-    places: dict[tuple[str, str], tuple[int, ...]] = {}
+    ends: dict[tuple[str, str], int] = {}
     for one in sorted(captions, key=lambda one: (one["conv"], one["start"], one["end"])):
         who = one["conv"], one["speaker"]
-        count = len(words_of(one["text"]))
-        found = [label for _, label in spoken[who][at[who] : at[who] + count]]
-        places[one["conv"], one["id"]] = tuple(found + [0] * (count - len(found)))
-        at[who] += count
+        at[who] += len(words_of(one["text"]))
+        ends[one["conv"], one["id"]] = at[who]
     rows = []
     for conversation in sorted({one["conv"] for one in captions}):
         own = sorted((one for one in captions if one["conv"] == conversation), key=lambda one: one["end"])
         for one, heard, text in _listened(own):
-            key = conversation, one["id"]
-            if len(heard.words) == len(places[key]):
-                rows.append(Row(corpus, conversation, variant, heard, text, places[key], labels.get(key, 0)))
+            key, spoken_by = (conversation, one["id"]), spoken[conversation, one["speaker"]]
+            # A caption that goes on with a sentence is heard with its beginning.
+            begin = ends[key] - len(heard.words)
+            places = tuple(label for _, label in spoken_by[begin : ends[key]]) if begin >= 0 else ()
+            if len(places) == len(heard.words):
+                rows.append(Row(corpus, conversation, variant, heard, text, places, labels.get(key, 0)))
     return rows
 
 
@@ -151,7 +155,7 @@ def _listened(captions: Sequence[dict[str, Any]]) -> Iterable[tuple[dict[str, An
             known = utterance.model_copy(update={"role": one.get("role", "")})
             hearing, piece, heard = heard_in(hearing, known)
             if piece is not None and heard is not None and one.get("role") != "candidate":
-                yield one, heard, piece.text
+                yield one, heard, f"{heard.before} {piece.text}".strip()
 
 
 def _first_word(words: Sequence[str]) -> int:
@@ -236,13 +240,13 @@ def _regression(features: Any, labels: np.ndarray, strength: float) -> LogisticR
     return LogisticRegression(C=strength, solver="liblinear", tol=1e-3).fit(features[known], labels[known])
 
 
-def fit(ready: Prepared, held: int | None, strengths: tuple[float, float] = (0.3, 0.3)) -> Weights:
-    """Fit one scorer on every fold but the held one; the last step on scores of rows not trained on."""
+def fit(ready: Prepared, held: int | None, pairs: Pairs) -> Weights:
+    """Join the two models of one held-out fold; the last step is fitted on scores of rows not trained on."""
     numbers = np.zeros((len(ready.rows), MIXED), np.float32)
     inner = [fold for fold in range(FOLDS) if fold != held]
     for fold in inner:
-        numbers_of(ready, _pair(ready, {held, fold}, strengths), ready.folds == fold, numbers)
-    place, line = _pair(ready, {held}, strengths)
+        numbers_of(ready, pairs[_without(held, fold)], ready.folds == fold, numbers)
+    place, line = pairs[_without(held)]
     judged = np.isin(ready.folds, inner) & (ready.labels >= 0) & ready.main
     mix = LogisticRegression(C=1.0, max_iter=1000).fit(numbers[judged], ready.labels[judged])
     return Weights(
@@ -252,17 +256,21 @@ def fit(ready: Prepared, held: int | None, strengths: tuple[float, float] = (0.3
     )  # fmt: skip
 
 
+def _without(*folds: int | None) -> frozenset[int]:
+    return frozenset(fold for fold in folds if fold is not None)
+
+
 def _rounded(model: LogisticRegression) -> list[float]:
     """Give a model's weights as they are stored."""
     rounded: list[float] = model.coef_[0].astype(np.float16).astype(np.float32).tolist()
     return rounded
 
 
-def _pair(ready: Prepared, held: set[int | None], strengths: tuple[float, float]) -> tuple[Any, Any]:
-    kept = ~np.isin(ready.folds, [fold for fold in held if fold is not None])
+def _pair(ready: Prepared, held: frozenset[int]) -> tuple[Any, Any]:
+    kept = ~np.isin(ready.folds, sorted(held))
     of_place = kept[ready.row_of_place]
-    place = _regression(ready.places[of_place], ready.place_labels[of_place], strengths[0])
-    return place, _regression(ready.lines[kept], ready.labels[kept], strengths[1])
+    place = _regression(ready.places[of_place], ready.place_labels[of_place], STRENGTH)
+    return place, _regression(ready.lines[kept], ready.labels[kept], STRENGTH)
 
 
 def numbers_of(ready: Prepared, pair: tuple[Any, Any], chosen: np.ndarray, numbers: np.ndarray) -> None:
@@ -284,13 +292,22 @@ def load_rows(folder: Path, variants: Sequence[str], *, made: bool = True) -> Ro
     return rows + (made_rows(variants[0]) if made else [])
 
 
+def fitted(ready: Prepared, folds: Sequence[int | None]) -> list[Weights]:
+    """Give the weights per held-out fold; models that two of them need are fitted once."""
+    needed = {_without(held) for held in folds}
+    needed |= {_without(held, fold) for held in folds for fold in range(FOLDS) if fold != held}
+    wanted = sorted(needed, key=sorted)
+    # scikit-learn's liblinear gives the interpreter lock away while it fits.
+    with ThreadPoolExecutor(2) as pool:
+        pairs = dict(zip(wanted, pool.map(lambda held: _pair(ready, held), wanted), strict=True))
+    return [fit(ready, held, pairs) for held in folds]
+
+
 def scorers(folder: Path, folds: Sequence[int | None]) -> list[LinearScorer]:
     """Give a scorer per held-out fold; None holds out nothing."""
-    raw, written = prepare(load_rows(folder, RAW), RAW[0]), prepare(load_rows(folder, WRITTEN), WRITTEN[0])
-    with ProcessPoolExecutor(2) as pool:
-        raws = list(pool.map(fit, [raw] * len(folds), folds))
-        writtens = list(pool.map(fit, [written] * len(folds), folds))
-    return [LinearScorer(one, other) for one, other in zip(raws, writtens, strict=True)]
+    raw = fitted(prepare(load_rows(folder, RAW), RAW[0]), folds)
+    written = fitted(prepare(load_rows(folder, WRITTEN), WRITTEN[0]), folds)
+    return [LinearScorer(one, other) for one, other in zip(raw, written, strict=True)]
 
 
 def judge(folder: Path, variants: Sequence[str], scorer_of: Sequence[LinearScorer]) -> None:
