@@ -208,3 +208,32 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path: Any) -> None:
         load_question_scorer(wrong)
     with pytest.raises(ModelMissing):
         load_question_scorer(tmp_path / "missing.npz")
+
+
+def test_a_punctuated_question_cut_in_two_is_one_with_both_halves() -> None:
+    talk = Talk().take(caption(1, "ann", 0, "At Nordhavn you led the migration."))
+    talk.take(caption(2, "ann", 2.4, "Which database did you migrate to, and how long did the migration"))
+    talk.take(caption(3, "ann", 7.2, "take?")).wait(99)
+    last = {one.question_id: one for one in talk.questions()}
+    assert [one.text for one in last.values()] == [
+        "Which database did you migrate to, and how long did the migration take?"
+    ]
+    assert [one.caption_ids for one in last.values()] == [("c2", "c3")]
+
+
+def test_a_statement_with_a_tag_after_it_is_no_question() -> None:
+    talk = Talk().take(caption(1, "ann", 0, "It is raining here, so I'm glad nobody had to"))
+    assert talk.take(caption(2, "ann", 4.0, "cycle today, right?")).wait(99).texts() == []
+
+
+def test_a_follow_up_after_a_bare_no_is_the_same_question() -> None:
+    talk = Talk().take(caption(1, "ann", 0, "Do you smoke?")).take(caption(2, "me", 1.6, "No."))
+    talk.take(caption(3, "ann", 2.4, "How much alcohol do you drink in a normal week?")).wait(99)
+    assert [one.revision for one in talk.questions()] == [0, 1]
+    assert talk.texts()[-1] == "Do you smoke? How much alcohol do you drink in a normal week?"
+
+
+def test_after_a_real_answer_the_next_question_is_another_one() -> None:
+    talk = Talk().take(caption(1, "ann", 0, "Do you smoke?")).take(caption(2, "me", 1.6, "I stopped last year."))
+    talk.take(caption(3, "ann", 3.6, "How much alcohol do you drink in a normal week?")).wait(99)
+    assert len({one.question_id for one in talk.questions()}) == 2
