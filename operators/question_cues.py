@@ -86,6 +86,7 @@ _TAG = re.compile(
     r"will|would|should)(?:n't)? (?:it|they|he|she|you|we|i|that))\?$",
     re.IGNORECASE,
 )
+_WORD_TAG = re.compile(r",?\s(?:right|okay|ok|alright|all right|yeah|yes|no|huh|eh|you know)\?$", re.IGNORECASE)
 _SPLIT = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -126,14 +127,14 @@ def is_trap(sentence: str) -> bool:
 
 
 def is_tagged(text: str) -> bool:
-    """Say whether punctuated text ends with a statement that a tag turns into a question.
+    """Say whether punctuated text ends with a statement that one word turns into a question.
 
     >>> is_tagged("We met last year, right?"), is_tagged("When did we meet?")
     (True, False)
     """
     sentences = sentences_of(text)
     last = sentences[-1] if sentences else ""
-    return _TAG.search(last) is not None and cue_of(last, punctuated=True) is None
+    return _WORD_TAG.search(last) is not None and cue_of(last, punctuated=True) is None
 
 
 def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from operators.ports import QuestionScorer
 from operators.question_cues import Cue, is_tagged, is_trap
-from operators.question_features import Heard, place_offset
+from operators.question_features import Heard, place_offset, words_of
 from operators.question_hearing import Hearing, Piece, heard_in, is_backchannel
 from operators.question_turns import (
     SENTENCE_ENDS,
@@ -124,17 +124,28 @@ class QuestionsOperator:
         state, taken_back = self._taken_back(state, said, piece, now_s)
         state = self._add(replace(state, guess=None), said, piece, heard, now_s)
         out += taken_back
-        state, more = self._settle(state, piece, now_s)
+        state, more = self._settle(state, piece, now_s, goes_on=bool(heard.before))
         return state, out + more
 
-    def _settle(self, state: QuestionsState, piece: Piece, now_s: float) -> tuple[QuestionsState, list[Asked]]:
-        """Fire what is due at once; take a guess back whose final words do not ask."""
+    def _settle(
+        self, state: QuestionsState, piece: Piece, now_s: float, *, goes_on: bool
+    ) -> tuple[QuestionsState, list[Asked]]:
+        """Fire what is due at once; take back what asks no more in the words that are final or at a sentence's end."""
         turn = state.turn
         if turn is not None and turn.due is not None and (turn.due <= now_s or self._confirms(state, piece)):
             return self._fire(state, now_s)
-        if state.guessed and state.fired is not None and self._confirms(state, piece):
+        if self._confirms(state, piece) or (goes_on and self._denies(state, piece)):
             return self._withdrawn(state, now_s, "heard otherwise")
         return state, []
+
+    @staticmethod
+    def _denies(state: QuestionsState, piece: Piece) -> bool:
+        """Say whether a piece ends the unended sentence that fired, and the whole does not ask."""
+        fired, turn = state.fired, state.turn
+        if fired is None or turn is None or turn.asks is not None or len(turn.pieces) < 2:
+            return False
+        last = turn.pieces[-2].caption_ids[-1:]
+        return last == fired.caption_ids[-1:] != () and not fired.text.endswith(SENTENCE_ENDS) and bool(piece.text)
 
     @staticmethod
     def _confirms(state: QuestionsState, piece: Piece) -> bool:
@@ -193,6 +204,18 @@ class QuestionsOperator:
         if is_backchannel(text) and not heard.before:
             return None  # a third of what is said in a meeting; not worth the scorer's time
         text = f"{heard.before} {text}".strip()
+        end = text.rfind("?") + 1
+        if heard.written and 0 < end < len(text):
+            # What is said after a question must not hide it.
+            asks = self._scored(replace(heard, words=words_of(text[:end])), text[:end])
+            if asks is not None:
+                return replace(asks, at=asks.at - len(text) + end)
+        return self._scored(heard, text)
+
+    def _scored(self, heard: Heard, text: str) -> Cue | None:
+        """Give why a text asks by the scorer; `at` is how far before its end the question begins, as a negative."""
+        if self.scorer is None:
+            return None
         score = self.scorer.score(heard, text)
         if score.probability < self.threshold:
             return None

@@ -237,3 +237,16 @@ def test_after_a_real_answer_the_next_question_is_another_one() -> None:
     talk = Talk().take(caption(1, "ann", 0, "Do you smoke?")).take(caption(2, "me", 1.6, "I stopped last year."))
     talk.take(caption(3, "ann", 3.6, "How much alcohol do you drink in a normal week?")).wait(99)
     assert len({one.question_id for one in talk.questions()}) == 2
+
+
+def test_what_is_said_after_a_question_does_not_hide_it() -> None:
+    talk = Talk().take(caption(1, "ann", 0, "How do I know if the wound is infected? I live alone, I can't see it."))
+    assert talk.wait(99).texts() == ["How do I know if the wound is infected?"]
+
+
+def test_half_a_sentence_that_turns_out_to_ask_nothing_is_withdrawn() -> None:
+    talk = Talk().take(caption(1, "ann", 0, "I've read your resume, and I'd like to go through a few")).wait(7.5)
+    talk.take(caption(2, "ann", 5.0, "things."), 7.6).wait(99)
+    assert [type(one) for one in talk.records] in ([], [Question, QuestionWithdrawn])
+    last = {one.question_id: one for one in talk.records}
+    assert not any(isinstance(one, Question) for one in last.values())
