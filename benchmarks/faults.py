@@ -28,6 +28,7 @@ from typing import Any
 import httpx
 
 from benchmarks.latency import quantiles
+from benchmarks.processes import memory_mb
 from rejoinder.player import events_of
 from rejoinder.supervisor import free_addresses
 
@@ -86,9 +87,7 @@ class Children:
     def peak_mb(self, name: str) -> float:
         """Give the most memory that the running process ever held, MB."""
         with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{self.running[name].pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM"):
-                    return int(line.split()[1]) / 1024
+            return memory_mb(self.running[name].pid, "VmHWM")
         return 0.0
 
     def stop(self) -> None:
@@ -354,30 +353,6 @@ def embedded(each: int, seed: int) -> dict[str, Any]:
         return result | {"peak_mb": round(peak), "starts": dict(children.starts)}
 
 
-@contextlib.contextmanager
-def vector_server(folder: Path) -> Iterator[str]:
-    """Run a Chroma server, which processes share."""
-    port = free_addresses(1)[0].rpartition(":")[2]
-    chroma = Path(sys.executable).parent / "chroma"
-    with (folder / "chroma.out").open("wb") as out:
-        child = subprocess.Popen(
-            [chroma, "run", "--path", folder / "vectors", "--host", "127.0.0.1", "--port", port], stdout=out, stderr=out
-        )
-
-    def lives() -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=2, trust_env=False).is_success
-        return False
-
-    try:
-        if not until(lives, 60):
-            raise RuntimeError("the Chroma server did not start")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        child.kill()
-        child.wait()
-
-
 def raw_repeats(url: str) -> dict[str, int]:
     """Give how many records lie in the topics, and how many of them are repeats that every reader leaves out."""
     from eventlog import open_log
@@ -402,6 +377,7 @@ def on_kafka(each: int, seed: int, away_s: float, paused_s: float) -> dict[str, 
     """A process per role over a real broker: all killed, the broker stopped and paused, disks made full."""
     from eventlog.kafka_client import KafkaOptions, apply_topics
     from tests.kafka.broker import Broker
+    from tests.vectors import vector_server
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

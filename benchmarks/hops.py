@@ -28,7 +28,8 @@ import structlog
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.latency import caption, opened, quantiles
-from benchmarks.throughput import ASKS, cpu_s, runner_of
+from benchmarks.processes import cpu_s
+from benchmarks.throughput import ASKS, runner_of
 from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.kafka_client import KafkaOptions, apply_topics

@@ -27,6 +27,7 @@ from typing import Any
 import httpx
 
 from benchmarks.latency import quantiles
+from benchmarks.processes import cpu_s, memory_mb
 from benchmarks.talk import LINES
 
 RESULTS = Path(__file__).parent / "results" / "streams.json"
@@ -175,20 +176,6 @@ class Talk:
         self._thread.join(20)
 
 
-def status_mb(pid: int, name: str) -> float:
-    """Give a memory figure of a process, MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(name):
-            return round(int(line.split()[1]) / 1024, 1)
-    return 0.0
-
-
-def cpu_s(pid: int) -> float:
-    """Give the CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def counted(client: httpx.Client, name: str) -> float:
     """Give a figure of /metrics."""
     found = re.search(rf"^{name} ([\d.e+]+)$", client.get("/metrics").text, re.MULTILINE)
@@ -257,7 +244,7 @@ def measure(folder: Path, log: str, options: argparse.Namespace) -> dict[str, An
     few = options.count // 5
     with engine(folder, log, options.stalled) as (client, pid):
         sessions = prepare(client, options.sessions, options.history)
-        before_mb = status_mb(pid, "VmRSS")
+        before_mb = round(memory_mb(pid, "VmRSS"), 1)
         clients = ClientProcess(client.base_url.port or 0, sessions)
         clients.do(do="connect", name="counted", count=options.count - few, stalled=False, counted=True)
         talk = Talk(client, sessions, options.rate)
@@ -271,7 +258,7 @@ def measure(folder: Path, log: str, options: argparse.Namespace) -> dict[str, An
                 cpu, began = cpu_s(pid), time.monotonic()
                 one[name] = clients.do(do="measure", seconds=options.seconds)
                 one[name]["share_of_a_core"] = round((cpu_s(pid) - cpu) / (time.monotonic() - began), 2)
-                one[name]["rss_mb"] = status_mb(pid, "VmRSS")
+                one[name]["rss_mb"] = round(memory_mb(pid, "VmRSS"), 1)
                 if stalled:
                     end = time.monotonic() + options.stalled * 2
                     while time.monotonic() < end and counted(client, "rejoinder_streams_cut_total") < cut + few:
@@ -291,7 +278,7 @@ def measure(folder: Path, log: str, options: argparse.Namespace) -> dict[str, An
             "captions_posted": talk.posted,
             "posts_late": talk.late,
             "stalled_cut": [one["cut"] for one in rounds],
-            "rss_mb": {"before_clients": before_mb, "peak": status_mb(pid, "VmHWM")},
+            "rss_mb": {"before_clients": before_mb, "peak": round(memory_mb(pid, "VmHWM"), 1)},
         }
 
 

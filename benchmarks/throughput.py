@@ -20,13 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from benchmarks.latency import quantiles
+from benchmarks.latency import caption, quantiles
+from benchmarks.processes import cpu_s
 from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.records import new_record
@@ -36,7 +36,6 @@ from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
 from operators.questions import QuestionsOperator
 from schemas.codec import decode
-from schemas.speech import Caption
 
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
 ROOT = Path(__file__).parent.parent
@@ -46,20 +45,6 @@ ONE_IN = 10
 SESSIONS = 1_000
 WORDS = "and then we moved the service to the new cluster over the weekend"
 ASKS = "How many planets are there?"
-
-
-def caption(session: str, number: int, text: str) -> Caption:
-    """Give a caption made now."""
-    return Caption(
-        session_id=session,
-        event_id=f"{session}-{number}",
-        created_at=datetime.now(UTC),
-        caption_id=f"c{number}",
-        speaker="ann",
-        start_s=number * 10.0,
-        end_s=number * 10.0 + 3,
-        text=text,
-    )
 
 
 def backlog(log: EventLog, count: int) -> int:
@@ -149,12 +134,6 @@ def steady(log: EventLog, watch: Watch, rate: float, count: int) -> dict[str, An
     warm = count // 10
     waits = [(watch.first_delta[f"l{number}"] - began[f"l{number}"]) * 1000 for number in range(warm, count)]
     return {"per_second": rate, "questions": count - warm, "first_delta_ms": quantiles(waits)}
-
-
-def cpu_s(pid: int) -> float:
-    """Give the processor seconds a process has used, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ __all__ = [
     "TopicReport",
     "apply_topics",
     "log_error",
+    "topics_there",
     "wanted_configs",
 ]
 
@@ -145,19 +146,30 @@ def wanted_configs(topic: Topic | None) -> dict[str, str]:
     }
 
 
+def topics_there(options: KafkaOptions) -> tuple[Any, Any]:
+    """Connect; give the client for topics, and the topics that the broker lists, by name.
+
+    Raises:
+        LogUnavailable: No broker answers, or the settings are none to connect with.
+    """
+    from confluent_kafka.admin import AdminClient
+
+    try:
+        admin = AdminClient(options.client())
+        return admin, admin.list_topics(timeout=ANSWER_S).topics
+    except KafkaException as error:
+        raise log_error(error, f"no Kafka broker answers at {options.brokers}") from error
+
+
 def apply_topics(options: KafkaOptions) -> list[TopicReport]:
     """Make the topics that are missing; say what is wrong with those that are there, and change nothing of them.
 
     Raises:
         LogUnavailable: No broker answers, or it refuses.
     """
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import NewTopic
 
-    admin = AdminClient(options.client())
-    try:
-        there = admin.list_topics(timeout=ANSWER_S).topics
-    except KafkaException as error:
-        raise log_error(error, f"no Kafka broker answers at {options.brokers}") from error
+    admin, there = topics_there(options)
     table: dict[str, Topic | None] = {options.topic(name): topic for name, topic in TOPICS.items()}
     table |= {options.topic(name): None for name in (ERASED_TOPIC, LAYOUT_TOPIC)}
     missing = [

@@ -10,11 +10,11 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
-from eventlog.kafka_client import ANSWER_S, ERASED_TOPIC, LAYOUT_TOPIC, KafkaOptions, log_error
-from eventlog.kafka_reader import bounds, consumer_of
+from eventlog.base import NewRecord
+from eventlog.kafka_client import ERASED_TOPIC, LAYOUT_TOPIC, KafkaOptions, topics_there
+from eventlog.kafka_scan import Scanner
+from eventlog.kafka_writer import KafkaWriter
 from schemas.errors import LogError, LogUnavailable
 from schemas.topics import TOPICS
 
@@ -23,7 +23,7 @@ __all__ = ["Layout", "keep_layout", "kept_layout"]
 logger = structlog.get_logger("eventlog")
 
 LOOK_EVERY_S = 30.0
-_KEY = b"partitions"
+_KEY = "partitions"
 
 
 def keep_layout(options: KafkaOptions, partitions: int) -> None:
@@ -32,16 +32,11 @@ def keep_layout(options: KafkaOptions, partitions: int) -> None:
     Raises:
         LogUnavailable: The broker does not store it.
     """
-    failed: list[KafkaError] = []
-    producer = Producer(options.client(**{"acks": "all", "message.timeout.ms": int(ANSWER_S * 1000)}))
-
-    def report(error: KafkaError | None, _: Any) -> None:
-        if error is not None:
-            failed.append(error)
-
-    producer.produce(options.topic(LAYOUT_TOPIC), str(partitions).encode(), _KEY, 0, on_delivery=report)
-    if producer.flush(ANSWER_S * 2) or failed:
-        raise log_error(failed[0], "the layout") if failed else LogUnavailable("the broker does not store the layout")
+    writer = KafkaWriter(options)
+    try:
+        writer.write([(NewRecord(LAYOUT_TOPIC, _KEY, _KEY, str(partitions).encode(), time.time()), 0)]).result()
+    finally:
+        writer.close()
 
 
 def kept_layout(options: KafkaOptions) -> int | None:
@@ -50,22 +45,12 @@ def kept_layout(options: KafkaOptions) -> int | None:
     Raises:
         LogUnavailable: The broker does not answer.
     """
-    consumer = consumer_of(options, "layout", reset="earliest")
+    scanner = Scanner(options, lambda _: False)
     try:
-        low, high = bounds(consumer, options, LAYOUT_TOPIC, 0)
-        if low == high:
-            return None
-        consumer.assign([TopicPartition(options.topic(LAYOUT_TOPIC), 0, low)])
-        end = time.monotonic() + ANSWER_S
-        while time.monotonic() < end:
-            message = consumer.poll(0.5)
-            if message is not None and message.error() is None and (value := message.value()) is not None:
-                return int(value)
-    except KafkaException as error:
-        raise log_error(error, "the layout") from error
+        written = next(scanner.scan(LAYOUT_TOPIC, 0, *scanner.bounds(LAYOUT_TOPIC, 0)), None)
     finally:
-        consumer.close()
-    raise LogUnavailable("the broker does not give the layout")
+        scanner.close()
+    return None if written is None else int(written.value)
 
 
 class Layout:
@@ -78,7 +63,7 @@ class Layout:
             LogUnavailable: No broker answers, topics are missing, or have fewer partitions than are in use.
         """
         self._options = options
-        there = self._topics()
+        _, there = topics_there(options)
         names = (*TOPICS, ERASED_TOPIC, LAYOUT_TOPIC)
         missing = [name for name in names if options.topic(name) not in there]
         used = kept_layout(options) if not missing else None
@@ -90,12 +75,6 @@ class Layout:
         self.partitions = used
         self._notes = self._added(there)
         self._looked_s = time.monotonic()
-
-    def _topics(self) -> Any:
-        try:
-            return AdminClient(self._options.client()).list_topics(timeout=ANSWER_S).topics
-        except KafkaException as error:
-            raise log_error(error, f"no Kafka broker answers at {self._options.brokers}") from error
 
     def _added(self, there: Any) -> list[str]:
         found = {name: len(there[self._options.topic(name)].partitions) for name in TOPICS}
@@ -116,7 +95,7 @@ class Layout:
 
     def _look(self) -> None:
         with suppress(LogError, KeyError):  # a broker that is away, or a topic that is gone, is told of elsewhere
-            found = self._added(self._topics())
+            found = self._added(topics_there(self._options)[1])
             if found != self._notes:
                 logger.warning("partitions_were_added", topics=len(found), used=self.partitions)
             self._notes = found

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from eventlog import open_log
 from eventlog.base import NewRecord
 from eventlog.kafka_client import KafkaOptions, apply_topics
+from eventlog.opening import kafka_options
 from rejoinder.cli import app
 from rejoinder.settings import Settings
 from schemas.errors import LogUnavailable, OffsetGone
@@ -25,6 +26,12 @@ pytestmark = pytest.mark.kafka
 
 def on(kafka_url: str, folder: Path) -> Settings:
     return Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, epoch_s=0.2, log=kafka_url)
+
+
+def need_java() -> None:
+    """Skip a test that starts a broker of its own where none can be had; in CI it fails."""
+    if missing := why_no_java():
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
 
 def answered(follower: Follower) -> int:
@@ -56,8 +63,7 @@ def test_a_meeting_on_kafka_is_answered_once_and_goes_on_after_a_restart(kafka_u
 
 
 def test_while_the_broker_is_away_nothing_is_acknowledged_and_afterwards_nothing_is_lost(tmp_path: Path) -> None:
-    if missing := why_no_java():
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    need_java()
     broker = Broker(tmp_path / "broker").start()
     try:
         url = f"kafka://{broker.address}"
@@ -204,8 +210,7 @@ def test_a_meeting_on_kafka_is_replayed_compared_and_moved_elsewhere(kafka_url: 
 
 
 def test_a_broker_that_asks_for_tls_and_a_password_is_served(tmp_path: Path) -> None:
-    if missing := why_no_java():
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    need_java()
     broker = Broker(tmp_path / "broker", password="open-sesame").start()
     try:
         secured = {
@@ -224,13 +229,13 @@ def test_a_broker_that_asks_for_tls_and_a_password_is_served(tmp_path: Path) -> 
         for wrong in (settings, right.model_copy(update={"kafka_ca_file": ""})):
             with pytest.raises(LogUnavailable, match="no Kafka broker answers"):
                 open_log(wrong.log_url, kafka=wrong.kafka)
+        with pytest.raises(LogUnavailable, match="no Kafka broker answers"):
+            apply_topics(kafka_options(settings.log_url, settings.kafka))
     finally:
         broker.stop()
 
 
 def _applied(settings: Settings) -> bool:
-    from eventlog.opening import kafka_options
-
     try:
         apply_topics(kafka_options(settings.log_url, settings.kafka))
     except LogUnavailable:

@@ -17,8 +17,8 @@ from rejoinder.cli import app
 from rejoinder.engine import Engine
 from rejoinder.serving import serving
 from rejoinder.settings import Settings
-from rejoinder.supervisor import free_addresses
 from tests.support import Follower, complete, open_session, say, wait_for
+from tests.vectors import vector_server
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -28,26 +28,8 @@ ALL = ("utterances", "questions", "memory", "answers")
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a Chroma server."""
-    port = free_addresses(1)[0].rpartition(":")[2]
-    where = tmp_path_factory.mktemp("vectors")
-    chroma = Path(sys.executable).parent / "chroma"
-    with (where / "out").open("w") as out:
-        child = subprocess.Popen(
-            [chroma, "run", "--path", where, "--host", "127.0.0.1", "--port", port], stdout=out, stderr=out
-        )
-    try:
-        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/api/v2/heartbeat"), 60)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        child.kill()
-        child.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False, timeout=2).is_success
-    except httpx.HTTPError:
-        return False
+    with vector_server(tmp_path_factory.mktemp("vectors")) as address:
+        yield address
 
 
 @contextmanager
