@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from operators.question_cues import Cue, Kind, cue_of, is_written, sentences_of
 from schemas.base import Record, derive_id
 from schemas.meeting import MeetingClosed
-from schemas.questions import Question
+from schemas.questions import Question, QuestionWithdrawn
 from schemas.speech import Utterance
 
 __all__ = ["QuestionsOperator", "QuestionsState"]
 
+KEPT_UTTERANCES = 16
 KEPT_PIECES = 12
 KEPT_LINES = 3
 MOST_QUESTION_WORDS = 120
@@ -43,7 +44,11 @@ class _Turn:
 
 @dataclass(frozen=True, slots=True)
 class QuestionsState:
-    """The running turn, the last question, the last lines and how much of the newest utterance was looked at."""
+    """The running turn, the last question, the last lines and how much of the newest utterance was looked at.
+
+    Attributes:
+        known: How many characters of the last utterances were looked at, by id.
+    """
 
     turn: _Turn | None = None
     fired: Question | None = None
@@ -52,6 +57,7 @@ class QuestionsState:
     chars: int = 0
     captions: int = 0
     closed: bool = False
+    known: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +80,68 @@ class QuestionsOperator:
         """Give the state of an unknown session."""
         return QuestionsState()
 
-    def step(self, state: QuestionsState, record: Record, now_s: float) -> tuple[QuestionsState, list[Question]]:
+    def step(
+        self, state: QuestionsState, record: Record, now_s: float
+    ) -> tuple[QuestionsState, list[Question | QuestionWithdrawn]]:
         """Take an utterance revision or a meeting event."""
         match record:
             case Utterance():
-                return self._hear(state, record, now_s)
+                if self._only_corrects(state, record):
+                    return self._correct(state, record, now_s)
+                state, asked = self._hear(state, record, now_s)
+                return state, [*asked]
             case MeetingClosed():
-                state, out = self._fire(state, now_s)
-                return replace(state, closed=True), out
+                state, asked = self._fire(state, now_s)
+                return replace(state, closed=True), [*asked]
             case _:
                 return state, []
+
+    @staticmethod
+    def _only_corrects(state: QuestionsState, said: Utterance) -> bool:
+        """Say whether a revision has no new words: another speaker, or words that were given to others."""
+        known = dict(state.known).get(said.utterance_id)
+        if known is None or len(said.text) > known or said.tentative:
+            return False
+        return (
+            said.utterance_id != state.utterance_id
+            or said.is_user
+            or bool(state.turn is not None and state.turn.speaker_id != said.speaker_id)
+            or not said.text
+        )
+
+    def _correct(
+        self, state: QuestionsState, said: Utterance, now_s: float
+    ) -> tuple[QuestionsState, list[Question | QuestionWithdrawn]]:
+        """Follow an utterance that was given to another speaker; what turned out to be the user's asks nothing."""
+        turn, fired = state.turn, state.fired
+        theirs = bool(said.text) and not said.is_user
+        if turn is not None and any(piece.utterance_id == said.utterance_id for piece in turn.pieces):
+            kept = tuple(piece for piece in turn.pieces if piece.utterance_id != said.utterance_id)
+            if theirs:
+                turn = replace(turn, speaker_id=said.speaker_id, speaker_name=said.speaker_name)
+            elif kept:
+                cut = len(turn.pieces) - len(kept)
+                turn = replace(turn, pieces=kept, asks_from=max(0, min(turn.asks_from - cut, len(kept) - 1)))
+            else:
+                turn = None
+        if fired is None or theirs or fired.utterance_ids != (said.utterance_id,):
+            return replace(state, turn=turn), []
+        withdrawn = QuestionWithdrawn(
+            session_id=fired.session_id,
+            event_id=derive_id(fired.question_id, "withdrawn", said.event_id),
+            created_at=datetime.fromtimestamp(now_s, UTC),
+            question_id=fired.question_id,
+            reason="said by the user" if said.is_user else "its words were given to another speaker",
+        )
+        return replace(state, turn=turn, fired=None), [withdrawn]
 
     def _hear(self, state: QuestionsState, said: Utterance, now_s: float) -> tuple[QuestionsState, list[Question]]:
         out: list[Question] = []
         if self._proves_silence(state, said):
             state, out = self._fire(state, now_s)
         fresh = said.utterance_id != state.utterance_id
-        known = 0 if fresh else state.chars
-        if not fresh and len(said.text) < known:
+        known = dict(state.known).get(said.utterance_id, 0) if fresh else state.chars
+        if len(said.text) < known:
             return state, out  # an older revision, met again
         added = said.text[known:].strip()
         captions = said.caption_ids if fresh else said.caption_ids[state.captions :]
@@ -128,8 +178,10 @@ class QuestionsOperator:
             lines = (*state.lines, line)[-KEPT_LINES - 1 :]
         else:
             lines = (*state.lines[:-1], line)
+        known = (*(one for one in state.known if one[0] != said.utterance_id), (said.utterance_id, len(said.text)))
         return replace(
             state,
+            known=known[-KEPT_UTTERANCES:],
             lines=lines,
             utterance_id=said.utterance_id,
             chars=len(said.text),

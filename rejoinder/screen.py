@@ -16,19 +16,27 @@ class Screen:
 
     def __init__(self, names: Mapping[str, str], console: Console | None = None) -> None:
         """Show speakers by these names (participant id -> name)."""
-        self._names = dict(names)
+        self.names = dict(names)
         self._console = console or Console(highlight=False)
         self._writing: str | None = None
 
     def show(self, event: dict[str, Any]) -> None:
         """Show one event of the stream."""
         match event["type"]:
-            case "caption" if event["final"]:
+            case "caption" if event["final"] and event["text"]:
                 self._line()
-                name = self._names.get(event["speaker"] or "", event["speaker"] or "?")
+                name = self.names.get(event["speaker"] or "", event["speaker"] or "?")
                 self._console.print(
                     f"[dim]{event['start_s']:7.1f}s[/] [bold]{escape(name)}[/]  {escape(event['text'])}"
                 )
+            case "audio_gap":
+                self._line()
+                self._console.print(
+                    f"[dim]{event['start_s']:7.1f}s  no sound came for {event['end_s'] - event['start_s']:.1f} s[/]"
+                )
+            case "transcription_lag" if event["behind_s"] > 0:
+                self._line()
+                self._console.print(f"[dim]captions are {event['behind_s']:.0f} s behind[/]")
             case "question":
                 self._line()
                 again = " (goes on)" if event["revision"] else ""
