@@ -17,6 +17,7 @@ from flows.logic import Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
 from flows.sink import LogSink
 from flows.speaker_turns import SpeakerTurnsLogic, Voices
+from models.question_weights import trained_questions
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
@@ -64,7 +65,7 @@ class Operators:
     """The operators with their options."""
 
     utterances: UtterancesOperator = field(default_factory=UtterancesOperator)
-    questions: QuestionsOperator = field(default_factory=QuestionsOperator)
+    questions: QuestionsOperator = field(default_factory=trained_questions)
     memory: MemoryOperator = field(default_factory=MemoryOperator)
 
     def named(self, flow: str) -> Operator[Any, Any, Any]:

@@ -42,3 +42,37 @@ def speech(
     (out / "figures.md").write_text(table)
     typer.echo(table)
     typer.echo(f"Hypotheses and figures are in {out}.")
+
+
+@eval_app.command()
+def questions(
+    captions: Annotated[Path, typer.Option(help="Captions, one JSON line each; see docs/operate.md.", exists=True)],
+    out: Annotated[Path, typer.Option(help="File for the questions found, one JSON line each.")],
+    gold: Annotated[Path | None, typer.Option(help="The right questions, to count against.", exists=True)] = None,
+    *,
+    rules: Annotated[bool, typer.Option("--rules", help="By the rules alone, without the trained scorer.")] = False,
+) -> None:
+    """Run the real operators over captions in stream time; write the questions and when each fired."""
+    import json
+
+    from models.question_weights import trained_questions
+    from operators.questions import QuestionsOperator
+    from rejoinder.evaluation.questions import CAPTION_FIELDS, GOLD_FIELDS, count, predictions, read_lines
+    from schemas.errors import EngineError
+
+    try:
+        heard = read_lines(captions, CAPTION_FIELDS)
+        right = read_lines(gold, GOLD_FIELDS) if gold is not None else None
+        found = list(predictions(heard, QuestionsOperator() if rules else trained_questions()))
+        out.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in found), encoding="utf-8")
+    except (EngineError, ValueError, OSError) as error:
+        raise fail(error) from None
+    typer.echo(f"{len(found)} questions in {len(heard)} captions: {out}")
+    if right is None:
+        return
+    counts = count(right, heard, found)
+    typer.echo(f"precision {counts.precision:.3f}  recall {counts.recall:.3f}  F1 {counts.f1:.3f}")
+    typer.echo(f"false fires per 10 minutes {counts.false_per_10_minutes:.2f}  {dict(counts.false.most_common())}")
+    median_s, most_s = counts.latency_s(0.5), counts.latency_s(0.95)
+    if median_s is not None and most_s is not None:
+        typer.echo(f"latency median {median_s:.2f} s  p95 {most_s:.2f} s")
