@@ -85,6 +85,8 @@ class FlowRunner:
         gc.set_threshold(*GARBAGE_AFTER)
         if self._answering is not None:
             self._room = AnsweringRoom(self._answering, self._options.answers_at_once)
+        # A flow that is being started is not one that failed: nobody is to be told so.
+        self._alive = True
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._thread.start()
 
