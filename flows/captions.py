@@ -213,7 +213,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         language = (self.hearing.language or session.language or "auto").partition("-")[0].casefold()
         owner = (track.transcription.session_id, track.transcription.track)
         sound = track.sound.cut(request.start_sample, request.end_sample)
-        job = Job(owner, request, sound, None if language == "auto" else language)
+        job = Job(owner, request, sound, None if language == "auto" else language, track.sound.is_live)
         track.jobs[request] = job
         self.hearing.room.submit(job)
 

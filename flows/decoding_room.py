@@ -1,4 +1,4 @@
-"""Runs speech models beside the dataflow: threads that write sound down, finals before partials."""
+"""Runs speech models beside the dataflow: threads that write sound down, what is live first, finals before partials."""
 
 import heapq
 import itertools
@@ -51,12 +51,13 @@ class Ear:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One stretch to write down; `found` or `error` is set when `done`."""
+    """One stretch to write down; `found` or `error` is set when `done`. Recordings wait for what is live."""
 
     owner: Hashable
     request: DecodeRequest
     sound: SoundOf
     language: str | None
+    live: bool = True
     tries: int = 0
     done: bool = False
     dropped: bool = False
@@ -102,7 +103,7 @@ class DecodingRoom:
     def submit(self, job: Job) -> None:
         """Queue a stretch; returns at once."""
         with self._guard:
-            place = 0 if job.request.kind == "final" else 1
+            place = 2 * (not job.live) + (job.request.kind != "final")
             heapq.heappush(self._queue, (place, next(self._count), job))
             self._guard.notify()
 

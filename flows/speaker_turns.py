@@ -192,12 +192,13 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
             self._window(track, end)
             track.asked = end
             end += STEP
-        if not self.voices.finishing:  # nobody waits for a run over what lies there already
+        # Nobody waits for a recording, or for a run over what lies there already.
+        if not self.voices.finishing and track.sound.is_live:
             _thin(track, self.voices.thinned)
 
     def _window(self, track: _Track, end: int) -> None:
         first = max(track.start, end - WINDOW)
-        job = Listening(first, end // FRAME, track.sound.cut(first, end))
+        job = Listening(first, end // FRAME, track.sound.cut(first, end), track.sound.is_live)
         track.jobs.append(job)
         self.voices.room.submit(job)
 
@@ -317,7 +318,7 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
                     track.jobs.append(None)
                     continue
                 first, past = window
-                job = Listening(first, past // FRAME, track.sound.cut(first, past))
+                job = Listening(first, past // FRAME, track.sound.cut(first, past), track.sound.is_live)
                 track.jobs.append(job)
                 self.voices.room.submit(job)
             self._await_again(session, name, log, waiting)

@@ -19,6 +19,8 @@ KEPT_S = 30.0
 """Sound held in memory per track (1 MB); a stretch of speech is at most 12 s long, so this is read again only when the
 captions are far behind."""
 READ_RECORDS = 200
+AHEAD_S = 5.0
+"""Sound that came so much faster than it lasts was not sent as it was heard: a recording, which nobody follows live."""
 PLACE_S = 1.0
 """Chunks that follow on each other are remembered together, up to so much sound."""
 
@@ -141,6 +143,15 @@ class TrackSound:
     def places(self) -> tuple[Place, ...]:
         """Where the sound that is still needed lies."""
         return tuple(self._places)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether what is still needed came as it was heard, rather than all at once like a recording."""
+        if not self._places:
+            return True
+        first, last = self._places[0], self._places[-1]
+        lasts_s = (last.end_sample - first.start_sample) / SAMPLE_RATE_HZ
+        return lasts_s - (last.at_s - first.at_s) <= AHEAD_S
 
     @property
     def since_s(self) -> float | None:

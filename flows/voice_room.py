@@ -40,7 +40,7 @@ class VoiceModels:
 
 @dataclass(slots=True, eq=False)
 class Listening:
-    """One window to hear: from sample `first` to before frame `end`.
+    """One window to hear: from sample `first` to before frame `end`; those of recordings wait for what is live.
 
     `heard` is set when `done`, and stays None when the models cannot hear it.
     """
@@ -48,6 +48,7 @@ class Listening:
     first: int
     end: int
     sound: Callable[[], Samples]
+    live: bool = True
     begun: bool = False
     done: bool = False
     dropped: bool = False
@@ -56,13 +57,14 @@ class Listening:
 
 
 class VoiceRoom:
-    """Threads that hear windows, first come, first served."""
+    """Threads that hear windows: live ones first, and first come, first served."""
 
     def __init__(self, models: VoiceModels) -> None:
         """Start the threads; models are loaded with the first window."""
         self._models = models
         self._guard = threading.Condition()
-        self._queue: deque[Listening] = deque()
+        self._live: deque[Listening] = deque()
+        self._recorded: deque[Listening] = deque()
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"voices-{number}", daemon=True)
@@ -74,22 +76,22 @@ class VoiceRoom:
     def submit(self, window: Listening) -> None:
         """Queue a window; returns at once."""
         with self._guard:
-            self._queue.append(window)
+            (self._live if window.live else self._recorded).append(window)
             self._guard.notify()
 
     @property
     def waiting(self) -> int:
         """How many windows wait for their turn."""
-        return len(self._queue)
+        return len(self._live) + len(self._recorded)
 
     def _work(self) -> None:
         while True:
             with self._guard:
-                while not self._queue and not self._closed:
+                while not self._live and not self._recorded and not self._closed:
                     self._guard.wait()
                 if self._closed:
                     return
-                window = self._queue.popleft()
+                window = (self._live or self._recorded).popleft()
                 window.begun = True
             if not window.dropped:
                 self._hear(window)
@@ -115,7 +117,8 @@ class VoiceRoom:
         """End the threads; windows that wait are asked for again after the next start."""
         with self._guard:
             self._closed = True
-            self._queue.clear()
+            self._live.clear()
+            self._recorded.clear()
             self._guard.notify_all()
         for thread in self._threads:
             thread.join(timeout_s)

@@ -36,12 +36,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class _Track:
-    """Captions and turns of one track that are still of use, oldest first."""
+    """Captions and turns of one track that are still of use, oldest first.
+
+    Attributes:
+        heard_s: How far final captions came; turns after it wait for theirs.
+    """
 
     captions: tuple[Caption, ...] = ()
     turns: tuple[SpeakerTurn, ...] = ()
     frozen_s: float = 0.0
     newest_s: float = 0.0
+    heard_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +103,16 @@ class Attribution:
         longest_s: So does this much talk.
         most_words: Or so many words.
         freeze_s: A turn is corrected for so long.
-        most_captions: Captions that are kept to be corrected.
+        most_captions: Captions that are kept to be corrected, or to wait for their turns.
+        most_turns: Turns that are kept to wait for their captions.
     """
 
     gap_s: float = 1.5
     longest_s: float = 30.0
     most_words: int = 80
     freeze_s: float = 5.0
-    most_captions: int = 48
+    most_captions: int = 240
+    most_turns: int = 2_000
 
     def takes(self, state: AttributionState, caption: Caption) -> bool:
         """Say whether a caption has words with times here, or had them as a guess that is taken back."""
@@ -127,7 +134,8 @@ class Attribution:
         if not caption.words:
             return state.having(name, replace(track, captions=kept))
         captions = tuple(sorted((*kept, caption), key=lambda one: (one.start_s, one.caption_id)))
-        return state.having(name, replace(track, captions=captions[-self.most_captions :]))
+        heard_s = max(track.heard_s, caption.end_s) if caption.final else track.heard_s
+        return state.having(name, replace(track, captions=captions[-self.most_captions :], heard_s=heard_s))
 
     def turn(self, state: AttributionState, turn: SpeakerTurn) -> AttributionState:
         """Take a turn, new or corrected."""
@@ -137,12 +145,14 @@ class Attribution:
             return state
         kept = [one for one in track.turns if one.turn_id != turn.turn_id]
         newest_s = max(track.newest_s, turn.end_s)
-        oldest_s = min((one.start_s for one in track.captions), default=newest_s) - 2 * self.freeze_s
+        # Of a recording one may be far ahead of the other: turns wait until their captions have come.
+        oldest_s = min([track.heard_s, newest_s, *(one.start_s for one in track.captions)]) - 2 * self.freeze_s
         if turn.end_s > turn.start_s:
             kept.append(turn)
         turns = tuple(sorted((one for one in kept if one.end_s >= oldest_s), key=lambda one: one.start_s))
         frozen_s = max(track.frozen_s, turn.end_s) if turn.frozen else track.frozen_s
-        return state.having(name, _Track(track.captions, turns, frozen_s, newest_s))
+        kept_turns = turns[-self.most_turns :]
+        return state.having(name, replace(track, turns=kept_turns, frozen_s=frozen_s, newest_s=newest_s))
 
     def settled(self, track: _Track, end_s: float) -> bool:
         """Say whether the speaker of what ended then can no longer change."""
@@ -174,7 +184,7 @@ class Attribution:
     @staticmethod
     def _words(track: _Track) -> Iterator[tuple[Caption, int, Word, str | None]]:
         for caption in track.captions:
-            speakers = speakers_of(caption.words, track.turns)
+            speakers = speakers_of(caption.words, _around(track, caption))
             for number, (word, speaker) in enumerate(zip(caption.words, speakers, strict=True)):
                 yield caption, number, word, speaker
 
@@ -203,10 +213,16 @@ class Attribution:
     def speaker_of(self, state: AttributionState, caption: Caption) -> tuple[str | None, bool]:
         """Give who said most of a caption, and whether that is settled."""
         track = state.track(caption.track or "")
-        speakers = speakers_of(caption.words, track.turns)
+        speakers = speakers_of(caption.words, _around(track, caption))
         seconds: dict[str, float] = {}
         for word, speaker in zip(caption.words, speakers, strict=True):
             if speaker is not None:
                 seconds[speaker] = seconds.get(speaker, 0.0) + word.end_s - word.start_s + 0.01
         who = max(seconds, key=lambda one: seconds[one]) if seconds else None
         return who, self.settled(track, caption.end_s)
+
+
+def _around(track: _Track, caption: Caption) -> list[SpeakerTurn]:
+    """Give the turns that may hold words of a caption; word times reach a little beyond it."""
+    start_s, end_s = caption.start_s - 1.0, caption.end_s + 1.0
+    return [one for one in track.turns if one.end_s > start_s and one.start_s < end_s]

@@ -10,6 +10,8 @@ from schemas.speech import Caption, SpeakerTurn, Utterance
 
 __all__ = ["Person", "UtterancesOperator", "UtterancesState"]
 
+KEPT_GONE = 16
+"""Utterances of a track that turned out not to be, and may come back."""
 USER_NAMES = frozenset({"me", "you", "user", "myself", "candidate", "interviewee"})
 """Names by which caption tools usually call the person at the keyboard, when the session names nobody."""
 
@@ -165,6 +167,7 @@ class UtterancesOperator:
         name = cause.track or ""
         captions = state.attribution.track(name).captions
         before = {one.utterance.utterance_id: one for one in state.told if one.track == name}
+        gone: list[_Told] = []
         if not captions and not before:
             return state, []
         parts = self._attribution.parts(state.attribution, name)
@@ -178,13 +181,20 @@ class UtterancesOperator:
             if known is None or utterance is not known.utterance:
                 out.append(utterance)
             told[utterance.utterance_id] = _Told(utterance, name, part.first[0])
-        for one in (one.utterance for key, one in before.items() if key not in told):
-            # Its words went to others; an utterance without words is one that turned out not to be.
-            out.append(_revised(one.model_copy(update={"text": "", "tentative": "", "caption_ids": ()}), one))
+        for one in (one for key, one in before.items() if key not in told):
+            # Its words went to others; an utterance without words is one that turned out not to be. Should it come
+            # back, its revisions go on.
+            less = one.utterance.model_copy(update={"text": "", "tentative": "", "caption_ids": ()})
+            less = _revised(less, one.utterance)
+            if less is not one.utterance:
+                out.append(less)
+            gone.append(replace(one, utterance=less))
         state, corrected = self._correct(state, captions, now_s)
         attribution = self._attribution.leave(state.attribution, name, parts)
-        left = {one.caption_id for one in captions} - {one.caption_id for one in attribution.track(name).captions}
-        kept = [one for one in told.values() if one.begins_in not in left]
+        here = {one.caption_id for one in attribution.track(name).captions}
+        kept = [one for one in told.values() if one.begins_in in here]
+        kept = [*(one for one in gone if one.begins_in in here), *gone[-KEPT_GONE:], *kept]
+        kept = list({one.utterance.utterance_id: one for one in kept}.values())
         others = [one for one in state.told if one.track != name]
         return replace(state, attribution=attribution, told=(*others, *kept)), [*out, *corrected]
 

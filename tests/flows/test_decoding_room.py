@@ -53,9 +53,9 @@ def room_of(model: Scripted) -> Iterator[Callable[..., DecodingRoom]]:
         one.close()
 
 
-def job(kind: str, samples: int, language: str | None = "en") -> Job:
+def job(kind: str, samples: int, language: str | None = "en", *, live: bool = True) -> Job:
     request = DecodeRequest(kind, 0, 0, samples)  # type: ignore[arg-type]
-    return Job(("s", "mic"), request, lambda: np.zeros(samples, np.int16), language)
+    return Job(("s", "mic"), request, lambda: np.zeros(samples, np.int16), language, live)
 
 
 def done(room: DecodingRoom) -> list[Job]:
@@ -72,6 +72,18 @@ def test_finals_go_before_partials_that_waited_longer(model: Scripted, room_of: 
         room.submit(job(kind, samples))
     model.go.set()
     assert [one.request.end_sample for one in done(room)] == [1, 3, 5, 2, 4]
+
+
+def test_recordings_wait_for_what_is_live(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
+    room = room_of()
+    room.submit(job("final", 1))
+    wait_for(lambda: room.waiting == 0, 10)
+    for samples in (2, 3):
+        room.submit(job("final", samples, live=False))
+    for kind, samples in (("partial", 4), ("final", 5)):
+        room.submit(job(kind, samples))
+    model.go.set()
+    assert [one.request.end_sample for one in done(room)] == [1, 5, 4, 2, 3]
 
 
 def test_what_nobody_waits_for_any_more_is_not_decoded(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:

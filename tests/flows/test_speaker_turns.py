@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,8 +20,9 @@ from bytewax.testing import run_main
 from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.records import new_record
+from flows.logic import Arrived
 from flows.run import FlowOptions, FlowRunner
-from flows.speaker_turns import THINNED, Voices, _thin, _Track
+from flows.speaker_turns import THINNED, SpeakerTurnsLogic, Voices, _thin, _Track
 from flows.track_sound import SoundLog, TrackSound
 from flows.voice_room import Listening, VoiceModels, VoiceRoom
 from flows.wiring import Operators, Wiring
@@ -185,6 +188,29 @@ def test_killed_in_the_middle_it_keeps_identities_and_doubles_nothing(log: Event
     assert len({turn.event_id for turn in turns}) == len(turns)
     if load == "all":  # the same windows are heard again, so the same is told
         assert len({(turn.turn_id, turn.revision) for turn in turns}) == len(turns), "one revision was told twice"
+
+
+def test_a_recording_is_heard_whole_however_many_windows_wait_and_live_sound_goes_first(log: EventLog) -> None:
+    class Slow(ToneSegmenter):
+        def activity(self, sound: Sound) -> Activity:
+            started.append(len(sound))
+            assert go.wait(20)
+            return super().activity(sound)
+
+    go, started = threading.Event(), []  # type: ignore[var-annotated]
+    hearing = VoiceRoom(VoiceModels(Slow, ToneEncoder))
+    logic = SpeakerTurnsLogic.builder(Voices(hearing), log, None)(None)
+    now_s = time.time()
+    loaded = [Arrived(one, "audio", n, now_s) for n, one in enumerate(chunks(talk((0, 1, 39), seconds=40)))]
+    logic.on_batch(loaded)
+    assert hearing.waiting >= 75, "windows of half seconds, none left out but in the first five, when it may be live"
+    wait_for(lambda: len(started) == 1)
+    late = Listening(0, 25, lambda: SOUND[:9_600])
+    hearing.submit(late)
+    go.set()
+    wait_for(lambda: late.done)
+    assert started.index(9_600) <= 10, "it waited for nothing but the first five seconds"
+    hearing.close()
 
 
 def test_a_track_far_behind_is_heard_in_longer_steps_and_to_its_end() -> None:

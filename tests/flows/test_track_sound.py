@@ -62,6 +62,17 @@ def test_sound_that_was_trimmed_away_is_silence(log: EventLog, sound: TrackSound
     assert not sound.cut(0, 16_000)().any()
 
 
+def test_sound_that_comes_faster_than_it_lasts_is_a_recording() -> None:
+    live, loaded = (TrackSound(SoundLog(None, "s", "mic", 0)) for _ in range(2))  # type: ignore[arg-type]
+    for number, one in enumerate(chunks(SOUND)):
+        live.note(one, number, one.created_at.timestamp())
+        loaded.note(one, number, 1_760_000_000.0 + number / 1_000)
+    assert live.is_live
+    assert not loaded.is_live
+    loaded.forget_before(len(SOUND) - 16_000)
+    assert loaded.is_live, "once all of it was heard, what follows may be live"
+
+
 def test_a_quarter_of_an_hour_leaves_no_more_behind_than_a_minute(log: EventLog) -> None:
     speech = Speech(Settings(_env_file=None, speech_model="tiny.en"))
     logic = CaptionsLogic.builder(speech.hearing, log, None)(None)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pytest
+
 from operators.attribution import speakers_of
 from operators.memory import EMPTY_MEMORY, MemoryOperator, apply_update
 from operators.questions import QuestionsOperator
@@ -151,6 +153,20 @@ def test_state_stays_small_over_a_long_talk() -> None:
     assert len(track.turns) < 30
     assert len(state.told) < 10
     assert len(state.speakers) < 10
+
+
+@pytest.mark.parametrize("first", ["turns", "captions"])
+def test_of_a_recording_one_may_be_minutes_ahead_of_the_other(first: str) -> None:
+    places = [(number, 3.0 * number) for number in range(120)]
+    turns = [turn(f"t{n}", "ab"[n % 2], at, at + 2.5, frozen=True) for n, at in places]
+    captions = [caption(f"c{n}", "one two three four five", at + 0.2) for n, at in places]
+    _, out = run(*(turns + captions if first == "turns" else captions + turns))
+    assert newest(out) == [("ab"[n % 2], "one two three four five") for n, _ in places]
+
+
+def test_turns_nobody_captions_do_not_pile_up() -> None:
+    state, _ = run(*(turn(f"t{n}", "a", n, n + 0.5, frozen=True) for n in range(2_100)))
+    assert len(state.attribution.track("room").turns) == 2_000
 
 
 def test_a_question_that_turns_out_to_be_the_users_is_withdrawn() -> None:
