@@ -205,7 +205,7 @@ def test_a_recording_is_heard_whole_however_many_windows_wait_and_live_sound_goe
     logic.on_batch(loaded)
     assert hearing.waiting >= 75, "windows of half seconds, none left out but in the first five, when it may be live"
     wait_for(lambda: len(started) == 1)
-    late = Listening(0, 25, lambda: SOUND[:9_600])
+    late = Listening(0, 25, lambda: SOUND[32_000:41_600])
     hearing.submit(late)
     go.set()
     wait_for(lambda: late.done)
