@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from operators.attribution import Attribution, AttributionState, Part
 from schemas.base import Record, derive_id
 from schemas.meeting import MeetingClosed, MeetingOpened, Participant, ParticipantJoined
-from schemas.speech import Caption, SpeakerTurn, Utterance
+from schemas.speech import Caption, SpeakerTurn, Utterance, speaker_name_of
 
 __all__ = ["Person", "UtterancesOperator", "UtterancesState"]
 
@@ -332,7 +332,7 @@ class UtterancesOperator:
             if person.role and person.role.casefold() == folded:
                 return person
         user_known = any(person.is_user for person in state.people)
-        return Person(speaker, speaker, is_user=not user_known and folded in self.user_names)
+        return Person(speaker, speaker_name_of(speaker), is_user=not user_known and folded in self.user_names)
 
     def due_s(self, state: UtterancesState) -> float | None:
         """Give None: nothing here waits."""

@@ -156,6 +156,6 @@ class Listener(Player):
     def _take(self, event: dict[str, Any]) -> None:
         if event["type"] != "lag":
             self._last_event = time.monotonic()
-        if event["type"] == "caption" and event["final"]:
+        if event["type"] == "caption" and event["final"] and not event["revision"]:
             self._played.captions += 1
         super()._take(event)

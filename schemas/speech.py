@@ -15,6 +15,7 @@ __all__ = [
     "TranscriptionLag",
     "Utterance",
     "Word",
+    "speaker_name_of",
 ]
 
 MAX_CAPTION_CHARS = 10_000
@@ -135,3 +136,13 @@ class Utterance(Record):
     text: str
     tentative: str = ""
     caption_ids: tuple[Identifier, ...] = ()
+
+
+def speaker_name_of(speaker: str) -> str:
+    """Give what to call a speaker of whom only the id is known.
+
+    >>> speaker_name_of("room-speaker-2"), speaker_name_of("ann")
+    ('Speaker 2', 'ann')
+    """
+    _, told_apart, number = speaker.rpartition("-speaker-")
+    return f"Speaker {number}" if told_apart and number.isdecimal() else speaker

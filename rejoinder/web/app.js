@@ -75,7 +75,7 @@ function take(event) {
   else if (event.type === "resync") { captions = []; shownFrom = 0; cards = new Map(); $("captions").replaceChildren(); $("answers").replaceChildren(); }
 }
 
-const nameOf = (id) => people.get(id)?.name || id || "Unknown";
+const nameOf = (id) => people.get(id)?.name || id?.replace(/^.*-speaker-(\d+)$/, "Speaker $1") || "Unknown";
 
 function takeCaption(caption) {
   if (!caption.final) { $("interim").textContent = `${nameOf(caption.speaker)}: ${caption.text}`; return; }
