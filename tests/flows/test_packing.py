@@ -12,7 +12,7 @@ from eventlog.inmemory import InMemoryLog
 from flows.clock import FlowClock
 from flows.connectors import ReadingState
 from flows.encoded_memory import EncodedMemory, lines_read
-from flows.logic import FORGET_CLOSED_S, Arrived, OperatorLogic
+from flows.logic import Arrived, OperatorLogic
 from flows.marks import Mark
 from flows.packing import pack, unpack
 from operators.memory import EMPTY_MEMORY, MemoryOperator, apply_update
@@ -114,14 +114,27 @@ def test_a_mark_fires_the_timers_before_it_in_their_order_and_each_once() -> Non
 
 def test_a_session_that_was_closed_leaves_nothing_in_the_snapshot() -> None:
     crowd = Crowd("gone", 1, time.time() - 1000)
-    logic = shard(UtterancesOperator(), FlowClock(ReadingState()))
+    reading = ReadingState(unread={0: crowd.at_s(0, 0)})
+    logic = shard(UtterancesOperator(), FlowClock(reading))
     logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.caption(0, 0), 1), arrived(crowd.closed(0, 1), 2)])
     assert list(logic.snapshot()) == [crowd.session(0)]
-    restored = shard(UtterancesOperator(), FlowClock(ReadingState()), logic.snapshot())
+    restored = shard(UtterancesOperator(), FlowClock(reading), logic.snapshot())
+    logic.on_notify()
+    assert list(logic.snapshot()) == [crowd.session(0)], "something it may wait for lies unread"
+    reading.unread.clear()
     for one in (logic, restored):
         assert one.notify_at() is not None
-        one.closed[0] = one.closed[0][0] - FORGET_CLOSED_S, one.closed[0][1]
         one.on_notify()
         assert one.snapshot() == {}
         assert one.sessions == {}
         assert one.notify_at() is None
+
+
+def test_in_a_cluster_marks_tell_when_a_closed_session_may_be_forgotten() -> None:
+    crowd = Crowd("far", 1, time.time() - 1000)
+    logic = shard(UtterancesOperator())
+    logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.closed(0, 1), 1)])
+    logic.on_batch([Mark(0, crowd.at_s(0, 1) + 2)])
+    assert list(logic.snapshot()) == [crowd.session(0)]
+    logic.on_batch([Mark(0, crowd.at_s(0, 1) + 60)])
+    assert logic.snapshot() == {}
