@@ -125,5 +125,5 @@ class Wiring:
     def _builder(self, name: str, clock: FlowClock | None) -> Callable[[Any], Any]:
         if name == "answers":
             assert self.room is not None  # noqa: S101 - whoever wires answers has a room for them
-            return AnswersLogic.builder(self.room, self.log, self.attempt, self.answers)
+            return AnswersLogic.builder(self.room, self.log, self.attempt, self.answers, clock)
         return OperatorLogic.builder(name, self.operators.named(name), clock, self.log, finishing=self.finishing)

@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 
 from benchmarks.talk import Crowd
 from eventlog.inmemory import InMemoryLog
+from flows.answering_room import AnsweringRoom
+from flows.answers import AnswersLogic
 from flows.clock import FlowClock
 from flows.connectors import ReadingState
 from flows.encoded_memory import EncodedMemory, lines_read
 from flows.logic import Arrived, OperatorLogic
 from flows.marks import Mark
 from flows.packing import pack, unpack
+from models.fakes import InstantModel, NoPassages
+from operators.answering import Answering
 from operators.memory import EMPTY_MEMORY, MemoryOperator, apply_update
 from operators.questions import QuestionsOperator
 from operators.utterances import UtterancesOperator
@@ -138,3 +142,20 @@ def test_in_a_cluster_marks_tell_when_a_closed_session_may_be_forgotten() -> Non
     assert list(logic.snapshot()) == [crowd.session(0)]
     logic.on_batch([Mark(0, crowd.at_s(0, 1) + 60)])
     assert logic.snapshot() == {}
+
+
+def test_the_answers_flow_keeps_a_closed_session_while_its_memory_may_lie_unread() -> None:
+    crowd = Crowd("late", 1, time.time() - 1000)
+    reading = ReadingState(unread={0: crowd.at_s(0, 0)})
+    room = AnsweringRoom(Answering(NoPassages(), InstantModel()), 1)
+    logic = AnswersLogic.builder(room, InMemoryLog(), 1, clock=FlowClock(reading))(None)
+    logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.closed(0, 1), 1)])
+    late = Arrived(update(0, [1], [], []).model_copy(update={"session_id": crowd.session(0)}), "memory", 2, 0.0)
+    logic.on_notify()
+    logic.on_batch([late])
+    assert list(logic.snapshot()) == [crowd.session(0)], "what it said lay unread behind its end"
+    reading.unread.clear()
+    logic.on_notify()
+    assert logic.snapshot() == {}
+    assert logic.notify_at() is None
+    room.close()
