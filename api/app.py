@@ -14,6 +14,7 @@ from api import answers, captions, health, sessions, stream
 from api.deps import ApiParts, Door
 from api.errors import ProblemBody, install_errors
 from api.metrics import CountRequests, Metrics
+from api.pages import Pages
 from api.sessions_seen import SessionDirectory
 from api.waking import SessionWaker
 
@@ -34,7 +35,8 @@ ABOUT = (
 
 def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all") -> FastAPI:
     """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health, "health" health only."""
-    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics())
+    pages = Pages(parts.log, parts.limits.stream_batch)
+    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics(), pages)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

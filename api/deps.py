@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Request
 from starlette.requests import HTTPConnection
 
 from api.metrics import Metrics
+from api.pages import Pages
 from api.sessions_seen import SessionDirectory, SessionSeen
-from api.shown import ShownRecords
 from api.waking import SessionWaker
 from eventlog.base import Appended, EventLog
 from eventlog.records import new_record
@@ -103,9 +103,9 @@ class Door:
     sessions: SessionDirectory
     waker: SessionWaker
     metrics: Metrics
+    pages: Pages
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
-    shown: ShownRecords = field(default_factory=ShownRecords)
 
     async def load(self, session_id: str) -> None:
         """Bring a session's records to where they are read without a wait; other requests go on meanwhile."""

@@ -82,7 +82,7 @@ def _made(lying: LogRecord) -> Shown | None:
         return None
     return Shown(
         type=record.type,
-        data=json.dumps(record.model_dump(mode="json")).encode(),
+        data=record.__pydantic_serializer__.to_json(record),
         text=record.text if record.type == "answer_delta" else "",
         answer_id=getattr(record, "answer_id", ""),
         question_id=getattr(record, "question_id", ""),

@@ -5,7 +5,9 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,6 +30,25 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _ending(protocol: type[Any]) -> type[Any]:
+    """Give a protocol that tells the app how to end its connection at once (`api.stream` cuts stalled clients)."""
+
+    class Ending(protocol):  # type: ignore[misc]
+        app_state: dict[str, Any]
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.app_state = {**self.app_state, "abort": lambda: _abort(transport)}
+            super().connection_made(transport)
+
+    return Ending
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    # Without this the kernel would go on offering what was sent to a client that does not read.
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class Served:
@@ -57,6 +78,8 @@ class Served:
                 other.close()
             raise PortTaken(error.errno, f"port {port} on {host} cannot be used: {error.strerror}") from None
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
+        config.load()
+        config.http_protocol_class = _ending(config.http_protocol_class)
         self._apps.append(app)
         self._servers.append(_Server(config))
         self._sockets.append(opened)
