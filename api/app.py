@@ -63,7 +63,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     if doors == "all" and parts.page_dir is not None:
         app.mount("/", StaticFiles(directory=parts.page_dir, html=True), name="page")
     _describe_problems(app)
-    app.add_middleware(_Bounded, parts=parts)
+    app.add_middleware(_Bounded, parts=parts, pages=pages)
     app.add_middleware(CountRequests, metrics=door.metrics)
     if parts.cors_origins:
         app.add_middleware(
@@ -96,15 +96,20 @@ def _describe_problems(app: FastAPI) -> None:
 
 
 class _Bounded:
-    """Refuses bodies that are too large, counted as they arrive, and adds the page's security headers."""
+    """Refuses bodies that are too large, counted as they arrive, and adds the page's security headers.
 
-    def __init__(self, app: ASGIApp, parts: ApiParts) -> None:
-        self._app, self._limits = app, parts.limits
+    Streams are opened one after the other: when a thousand clients come back at once, everybody else is served between.
+    """
+
+    def __init__(self, app: ASGIApp, parts: ApiParts, pages: Pages) -> None:
+        self._app, self._limits, self._pages = app, parts.limits, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"].endswith("/stream"):
+            await self._pages.next_turn()
         most = self._limits.upload_bytes if scope["path"].startswith(UPLOAD_PATHS) else self._limits.body_bytes
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         body: list[Message] = []

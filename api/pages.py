@@ -84,7 +84,7 @@ class Pages:
             return self._at_hand(key) or self._now(key)
         page = self._at_hand(key) or await self._shared(key)
         # Those who waited for the same page must not all send it at once.
-        await self._next_turn()
+        await self.next_turn()
         return page
 
     async def apart(self, session_id: str, cursor: str) -> Page | None:
@@ -134,12 +134,13 @@ class Pages:
         if not lying:
             return None
         making = _Making(lying, self._most_records, joined=joined)
-        while making.add(self._shown, AT_ONCE // 2):
-            await self._next_turn()
+        while making.add(self._shown, AT_ONCE):
+            await self.next_turn()
         page = making.page()
         return self._keep(key, page) if joined and not self._log.erased(key[0]) else page
 
-    async def _next_turn(self) -> None:
+    async def next_turn(self) -> None:
+        """Wait until it is the caller's turn; whatever takes long and can wait asks for one."""
         async with self._turn:
             await asyncio.sleep(TURN_S)
 

@@ -18,6 +18,8 @@ from rejoinder.engine import Engine
 __all__ = ["PortTaken", "Served", "serve", "serving"]
 
 GRACE_S = 2
+SEND_BUFFER_BYTES = 128 * 1024
+"""The kernel holds twice this for a client that does not read; left alone, Linux holds up to four megabytes each."""
 
 
 class PortTaken(OSError):
@@ -70,6 +72,7 @@ class Served:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         opened = socket.socket(family, socket.SOCK_STREAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections have it from here
         try:
             opened.bind((host, port))
         except OSError as error:
