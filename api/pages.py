@@ -15,7 +15,7 @@ PAGE_BYTES = 64 * 1024
 """A page ends with the record that reaches this: as much as the server holds for a client that is slow to read."""
 AT_ONCE = 32
 """Records read and made in one go; reading and making so many takes about as long as one request."""
-TURN_S = 0.001
+TURN_S = 0.002
 """All clients that catch up together get one turn of the event loop in so much time, and everybody else the rest."""
 READS = 2
 """Pages of clients that catch up read at the same time; the other threads are left to everybody else."""
