@@ -39,6 +39,12 @@ was said last is still on its way through the topics, and would else begin the s
 FORGET_IDLE_S = 24 * 3600.0
 SWEEP_S = 600.0
 MAX_TICKS = 16
+LOOK_S = 0.005
+"""How soon a timer is looked at again that is due and may not fire, since something before it lies unread."""
+BACKLOG_S = 1.0
+LOOK_BACKLOG_S = 0.1
+"""The same in a backlog, whose timers fire before the records that come after them: every shard would be called
+hundreds of times a second for nothing."""
 
 
 class Arrived(NamedTuple):
@@ -284,9 +290,12 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         if not times:
             return None
         earliest = min(times)
-        # While the flow's clock stands still (a backlog), looking again every few milliseconds is enough.
         wall_s = time.time()
-        return datetime.fromtimestamp(earliest if earliest > wall_s else wall_s + 0.005, UTC)
+        if earliest <= wall_s:
+            # The flow's clock stands still: for a moment, while what just came is read, or all through a backlog.
+            backlog = wall_s - self.clock.now_s() > BACKLOG_S
+            earliest = wall_s + (LOOK_BACKLOG_S if backlog else LOOK_S)
+        return datetime.fromtimestamp(earliest, UTC)
 
     def _pending(self, due_s: float, session_id: str) -> bool:
         kept = self.sessions.get(session_id)

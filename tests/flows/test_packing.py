@@ -14,7 +14,7 @@ from flows.answers import AnswersLogic
 from flows.clock import FlowClock
 from flows.connectors import ReadingState
 from flows.encoded_memory import EncodedMemory, lines_read
-from flows.logic import Arrived, OperatorLogic
+from flows.logic import LOOK_BACKLOG_S, LOOK_S, Arrived, OperatorLogic
 from flows.marks import Mark
 from flows.packing import pack, unpack
 from models.fakes import InstantModel, NoPassages
@@ -159,3 +159,16 @@ def test_the_answers_flow_keeps_a_closed_session_while_its_memory_may_lie_unread
     assert logic.snapshot() == {}
     assert logic.notify_at() is None
     room.close()
+
+
+def test_a_timer_that_may_not_fire_yet_is_looked_at_seldom_in_a_backlog() -> None:
+    for age_s, pause_s in ((1000.0, LOOK_BACKLOG_S), (0.5, LOOK_S)):
+        crowd = Crowd("slow", 1, time.time() - age_s - 20)
+        reading = ReadingState(unread={0: time.time() - age_s})
+        logic = shard(UtterancesOperator(), FlowClock(reading))
+        logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.caption(0, 0), 1), arrived(crowd.closed(0, 1), 2)])
+        assert logic.closed, "it waits to be forgotten"
+        before_s = time.time()
+        looked = logic.notify_at()
+        assert looked is not None
+        assert before_s + pause_s - 0.001 <= looked.timestamp() <= time.time() + pause_s + 0.001
