@@ -15,6 +15,7 @@ from api.audio_tracks import Tracks
 from api.deps import ApiParts, Door
 from api.errors import Problem, ProblemBody, install_errors
 from api.metrics import CountRequests, Metrics
+from api.pages import Pages
 from api.sessions_seen import SessionDirectory
 from api.waking import SessionWaker
 
@@ -35,9 +36,9 @@ ABOUT = (
 
 def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all") -> FastAPI:
     """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health, "health" health only."""
-    door = Door(
-        parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics(), Tracks(parts.log, parts.limits.audio)
-    )
+    pages = Pages(parts.log, parts.limits.stream_batch)
+    tracks = Tracks(parts.log, parts.limits.audio)
+    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics(), tracks, pages)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -70,7 +71,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     if doors == "all" and parts.page_dir is not None:
         app.mount("/", StaticFiles(directory=parts.page_dir, html=True), name="page")
     _describe_problems(app)
-    app.add_middleware(_Bounded, parts=parts)
+    app.add_middleware(_Bounded, parts=parts, pages=pages)
     app.add_middleware(CountRequests, metrics=door.metrics)
     if parts.cors_origins:
         app.add_middleware(
@@ -104,15 +105,20 @@ def _describe_problems(app: FastAPI) -> None:
 
 
 class _Bounded:
-    """Refuses bodies that are too large, counted as they arrive, and adds the page's security headers."""
+    """Refuses bodies that are too large, counted as they arrive, and adds the page's security headers.
 
-    def __init__(self, app: ASGIApp, parts: ApiParts) -> None:
-        self._app, self._limits = app, parts.limits
+    Streams are opened one after the other: when a thousand clients come back at once, everybody else is served between.
+    """
+
+    def __init__(self, app: ASGIApp, parts: ApiParts, pages: Pages) -> None:
+        self._app, self._limits, self._pages = app, parts.limits, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"].endswith("/stream"):
+            await self._pages.next_turn()
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         size = int(declared) if declared.isdigit() else 0
         if scope["path"].endswith("/audio"):

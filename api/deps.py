@@ -12,8 +12,8 @@ from starlette.requests import HTTPConnection
 from api.audio_limits import AudioLimits
 from api.audio_tracks import Tracks
 from api.metrics import Metrics
+from api.pages import Pages
 from api.sessions_seen import SessionDirectory, SessionSeen
-from api.shown import ShownRecords
 from api.waking import SessionWaker
 from eventlog.base import Appended, EventLog
 from eventlog.records import new_record
@@ -120,11 +120,11 @@ class Door:
     waker: SessionWaker
     metrics: Metrics
     tracks: Tracks
+    pages: Pages
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
     audio_connections: int = 0
     peers: dict[str, Peer] = field(default_factory=dict)
-    shown: ShownRecords = field(default_factory=ShownRecords)
 
     async def load(self, session_id: str) -> None:
         """Bring a session's records to where they are read without a wait; other requests go on meanwhile."""

@@ -161,7 +161,7 @@ async def delete_session(request: Request, session_id: SessionPath, caller: Curr
     stored = await door.append([closing_event(session_id, "deleted")], "meeting")
     await _flows_passed(door, stored[0].offset)
     await asyncio.to_thread(door.parts.log.erase, session_id)
-    door.shown.forget()
+    door.pages.forget()
     return Response(status_code=204)
 
 

@@ -1,10 +1,11 @@
 """The live stream of a session: one reader from a cursor on, as server-sent events."""
 
 import asyncio
+import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -15,11 +16,10 @@ from starlette.types import Receive, Scope, Send
 
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
+from api.pages import Page
 from api.sessions import SessionPath
 from api.shown import Shown
-from eventlog.base import LogRecord
 from schemas.errors import LogError, OffsetGone
-from schemas.topics import SHOWN_TOPICS
 
 __all__ = ["router"]
 
@@ -77,14 +77,11 @@ async def stream(
     door = door_of(request)
     session = await door.session(session_id, caller)
     cursor = request.headers.get("last-event-id") or _position(door, session_id, from_)
-    try:
-        waiting = door.parts.log.read_key(session_id, SHOWN_TOPICS, cursor, 1)
-    except OffsetGone:
-        waiting = None
-    resumed = request.headers.get("last-event-id") is not None
     over = session.closed_at is not None and time.time() - session.closed_at.timestamp() > SETTLE_S
-    if waiting == [] and resumed and over:
-        return Response(status_code=204)
+    if over and request.headers.get("last-event-id") is not None:
+        with contextlib.suppress(OffsetGone):  # the stream tells
+            if not await door.pages.any_after(session_id, cursor):
+                return Response(status_code=204)
     if door.streams >= door.parts.limits.streams:
         raise Problem(503, "Too many streams are open", headers={"Retry-After": "5"})
     return _Counted(door, _Follower(door, session_id, cursor, speed).events())
@@ -107,6 +104,10 @@ class _Counted(EventSourceResponse):
             if not _is_stall(error):
                 raise
             self._door.metrics.cut.inc()
+            # Closing waits until the client has read what was sent, which this one never does.
+            if (abort := scope.get("state", {}).get("abort")) is not None:
+                abort()
+                await asyncio.sleep(0)  # the server hears of it before it misses the end of the response
         finally:
             self._door.streams -= 1
             self._door.metrics.streams.set(self._door.streams)
@@ -142,6 +143,7 @@ class _Follower:
     def __init__(self, door: Door, session_id: str, cursor: str, speed: float | None = None) -> None:
         self._door, self._session_id, self._cursor, self._speed = door, session_id, cursor, speed
         self._began: tuple[float, float] | None = None
+        self._behind = True
         self._seen = _Seen()
         self._lag: float = 0.0
         self._lag_at = 0.0
@@ -157,7 +159,7 @@ class _Follower:
                     return
                 try:
                     await self._door.load(self._session_id)
-                    batch = self._read()
+                    page = await self._page()
                 except OffsetGone as gone:
                     self._cursor = self._door.parts.log.cursor_start()
                     yield _plain("resync", reason=str(gone), cursor=self._cursor)
@@ -168,13 +170,10 @@ class _Follower:
                 if self._door.parts.log.erased(self._session_id):
                     yield _plain("end", reason="the session was deleted", cursor=self._cursor)
                     return
-                for piece in [batch] if self._speed is None else [[record] for record in batch]:
-                    if self._speed is not None and not await self._due(piece[0].at_s, self._speed):
-                        break
-                    for event in self._shown(piece):
+                if page is not None:
+                    async for told in self._told(page):
                         quiet_since = time.monotonic()
-                        yield event
-                if batch:
+                        yield told
                     continue
                 if self._seen.over and not self._seen.waiting and time.monotonic() - quiet_since >= SETTLE_S:
                     yield _plain("end", reason="the session is over", cursor=self._cursor)
@@ -193,25 +192,32 @@ class _Follower:
             await asyncio.sleep(min(left, 0.25))
         return True
 
-    def _read(self) -> list[LogRecord]:
-        limit = self._door.parts.limits.stream_batch
-        batch = self._door.parts.log.read_key(self._session_id, SHOWN_TOPICS, self._cursor, limit)
-        if batch:
-            self._cursor = batch[-1].cursor
-        return batch
+    async def _page(self) -> Page | None:
+        pages = self._door.pages
+        if self._speed is not None:
+            return await pages.apart(self._session_id, self._cursor)
+        page = await pages.after(self._session_id, self._cursor, behind=self._behind)
+        self._behind = page is not None and page.full
+        return page
 
-    def _shown(self, batch: Sequence[LogRecord]) -> list[bytes]:
-        """Give the events of a batch, encoded; pieces of one answer that lie side by side are sent as one."""
-        shown: list[tuple[str, Shown, str]] = []
-        for lying in batch:
-            one = self._door.shown.of(lying)
-            if one is None or not self._wanted(one):
-                continue
-            if one.type == "answer_delta" and shown and one.continues(shown[-1][1]):
-                shown[-1] = (lying.cursor, shown[-1][1], shown[-1][2] + one.text)
-                continue
-            shown.append((lying.cursor, one, one.text))
-        return [one.event(cursor, text) for cursor, one, text in shown]
+    async def _told(self, page: Page) -> AsyncIterator[bytes]:
+        """Give what the client is sent of a page: all at once, or at its pace."""
+        if self._speed is None:
+            self._cursor = page.cursor
+            wanted = [self._wanted(piece.shown) for piece in page.pieces]
+            told = page.whole
+            if not all(wanted):
+                told = b"".join(piece.event for piece, wish in zip(page.pieces, wanted, strict=True) if wish)
+            if told:
+                yield told
+            return
+        for piece in page.pieces:
+            if not await self._due(piece.at_s, self._speed):
+                return
+            self._cursor = piece.cursor
+            if self._wanted(piece.shown):
+                yield piece.event
+        self._cursor = page.cursor
 
     def _wanted(self, record: Shown) -> bool:
         """Keep track of the answers, and leave out pieces that come after their answer was closed."""

@@ -4,11 +4,13 @@
 While captions are posted and followed, random processes are killed with SIGKILL at random moments (`--seed`), the
 broker is stopped and paused, and the disk is made full. At the end every acknowledged caption must be there, and every
 question answered exactly once as a client saw it. It writes ``benchmarks/results/faults.json`` and fails when a count
-that must be zero is not. ``--kills 200`` is the full run.
+must be zero is not. ``--kills 200`` is the full run; with ``--at-once 3`` up to three processes are killed within
+seconds of each other, which is harsher and takes less time.
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import random
@@ -308,19 +310,47 @@ def full_disk(pid: int, room: int) -> Iterator[None]:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def kills(load: Load, targets: Sequence[tuple[str, Callable[[], None]]], each: int, seed: int) -> dict[str, Any]:
-    """Kill every target `each` times in random order at random moments; gives recovery times by target."""
-    chance = random.Random(seed)
-    order = [target for target in targets for _ in range(each)]
-    chance.shuffle(order)
-    took: dict[str, list[float]] = {name: [] for name, _ in targets}
-    for number, (name, kill) in enumerate(order):
-        time.sleep(chance.uniform(0.05, 1.0))
-        began = time.monotonic()
-        kill()
-        took[name].append(recovery_s(load, number, began))
-        print(f"  {number + 1}/{len(order)} {name}: {took[name][-1]:.1f} s", flush=True)
-    return {name: {"kills": len(times), **quantiles(times)} for name, times in took.items() if times}
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is killed, and what brings it back where nothing else does."""
+
+    name: str
+    kill: Callable[[], Any]
+    revive: Callable[[], Any] = lambda: None
+
+
+def volleys(targets: Sequence[Target], each: int, at_once: int, chance: random.Random) -> Iterator[list[Target]]:
+    """Give the targets in random order, up to `at_once` different ones together, every one of them `each` times."""
+    left = {target.name: each for target in targets}
+    while ready := [target for target in targets if left[target.name]]:
+        # Those with most left first, so that nothing is left over to be killed alone.
+        chosen = sorted(ready, key=lambda target: (-left[target.name], chance.random()))[:at_once]
+        chance.shuffle(chosen)
+        for target in chosen:
+            left[target.name] -= 1
+        yield chosen
+
+
+def kills(load: Load, targets: Sequence[Target], each: int, at_once: int, seed: int) -> dict[str, Any]:
+    """Kill every target `each` times at random moments; gives recovery times by target.
+
+    Of several that are killed within a second of each other, the time is that from the first kill on, and counted under
+    the name "together".
+    """
+    chance, took, done = random.Random(seed), dict[str, list[float]](), Counter[str]()
+    for volley in volleys(targets, each, at_once, chance):
+        began = 0.0
+        for target in volley:
+            time.sleep(chance.uniform(0.05, 1.0))
+            began = began or time.monotonic()
+            target.kill()
+            done[target.name] += 1
+        for target in volley:
+            target.revive()
+        seconds = recovery_s(load, done.total(), began)
+        took.setdefault(volley[0].name if len(volley) == 1 else "together", []).append(seconds)
+        print(f"  {', '.join(target.name for target in volley)}: {seconds:.1f} s", flush=True)
+    return {"kills": dict(done), **{name: {"times": len(one), **quantiles(one)} for name, one in took.items()}}
 
 
 def embedded(each: int, seed: int) -> dict[str, Any]:
@@ -334,7 +364,7 @@ def embedded(each: int, seed: int) -> dict[str, Any]:
         try:
             load = Load(url, sessions=6, pause_s=0.2)
             load.start()
-            recovery = kills(load, [("engine", lambda: children.kill("engine"))], each, seed)
+            recovery = kills(load, [Target("engine", lambda: children.kill("engine"))], each, 1, seed)
             pid, log = children.running["engine"].pid, folder / "data" / "log.sqlite3"
             size = max(log.stat().st_size, log.with_name(log.name + "-wal").stat().st_size)
             print("  disk full", flush=True)
@@ -373,7 +403,7 @@ def raw_repeats(url: str) -> dict[str, int]:
     return {"raw_records": records, "raw_repeats": repeats}
 
 
-def on_kafka(each: int, seed: int, away_s: float, paused_s: float) -> dict[str, Any]:
+def on_kafka(plan: argparse.Namespace) -> dict[str, Any]:
     """A process per role over a real broker: all killed, the broker stopped and paused, disks made full."""
     from eventlog.kafka_client import KafkaOptions, apply_topics
     from tests.kafka.broker import Broker
@@ -395,43 +425,36 @@ def on_kafka(each: int, seed: int, away_s: float, paused_s: float) -> dict[str, 
             commands |= {name: ["flow", *names, "--process-id", "0"] for name, names in FLOWS.items()}
             children = Children(folder, env, commands)
             try:
-                return _kafka_faults(children, broker, f"http://127.0.0.1:{port}", (each, seed, away_s, paused_s))
+                return _kafka_faults(children, broker, f"http://127.0.0.1:{port}", plan)
             finally:
                 children.stop()
                 broker.stop()
 
 
-def _kafka_faults(children: Children, broker: Any, url: str, plan: tuple[int, int, float, float]) -> dict[str, Any]:
-    each, seed, away_s, paused_s = plan
+def _kafka_faults(children: Children, broker: Any, url: str, plan: argparse.Namespace) -> dict[str, Any]:
     load = Load(url, sessions=6, pause_s=0.25)
     load.start()
 
-    def kill_broker() -> None:
-        broker.kill()
-        broker.start()
-
-    targets: list[tuple[str, Callable[[], None]]] = [
-        (name, lambda name=name: children.kill(name))
-        for name in ("api", *FLOWS)  # type: ignore[misc]
-    ]
-    recovery = kills(load, [*targets, ("broker", kill_broker)], each, seed)
+    targets = [Target(name, functools.partial(children.kill, name)) for name in ("api", *FLOWS)]
+    targets.append(Target("broker", broker.kill, broker.start))
+    recovery = kills(load, targets, plan.kills, plan.at_once, plan.seed)
     more: dict[str, Any] = {}
     broker.stop()
-    time.sleep(away_s)
+    time.sleep(plan.away)
     peaks = {name: round(children.peak_mb(name)) for name in children.running}
     began = time.monotonic()
     broker.start()
     more["broker_stopped"] = {
-        "seconds": away_s,
+        "seconds": plan.away,
         "recovery_s": round(recovery_s(load, 0, began), 2),
         "peak_mb_while_away": peaks,
     }
     print(f"  broker stopped: {more['broker_stopped']}", flush=True)
     broker.send(signal.SIGSTOP)
-    time.sleep(paused_s)
+    time.sleep(plan.paused)
     began = time.monotonic()
     broker.send(signal.SIGCONT)
-    more["broker_paused"] = {"seconds": paused_s, "recovery_s": round(recovery_s(load, 1, began), 2)}
+    more["broker_paused"] = {"seconds": plan.paused, "recovery_s": round(recovery_s(load, 1, began), 2)}
     print(f"  broker paused: {more['broker_paused']}", flush=True)
     more["disk_full"] = _disks(children, broker, load)
     load.quiet()
@@ -466,19 +489,20 @@ def main() -> None:
     """Run, print, store; end with 1 when something was lost, missing or told twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10, help="of each process")
+    parser.add_argument("--at-once", type=int, default=1, help="different processes killed together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", choices=("embedded", "kafka", "both"), default="both")
     parser.add_argument("--away", type=float, default=60.0, help="seconds the broker is stopped")
     parser.add_argument("--paused", type=float, default=30.0, help="seconds the broker is paused")
     parser.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args()
-    result: dict[str, Any] = {"seed": options.seed, "kills_of_each": options.kills}
+    result: dict[str, Any] = {"seed": options.seed, "kills_of_each": options.kills, "at_once": options.at_once}
     if options.log in ("embedded", "both"):
         print("embedded", flush=True)
         result["embedded"] = embedded(options.kills, options.seed)
     if options.log in ("kafka", "both"):
         print("kafka", flush=True)
-        result["kafka"] = on_kafka(options.kills, options.seed, options.away, options.paused)
+        result["kafka"] = on_kafka(options)
     text = json.dumps(result, indent=1)
     print(text)
     options.json.write_text(text + "\n")

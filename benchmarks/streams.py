@@ -1,9 +1,10 @@
-"""A thousand clients of one API process: how long until a caption is read, with and without clients that never read.
+"""A thousand clients of one API process: how long until a caption is read, beside clients that are no good neighbours.
 
 ``uv run python -m benchmarks.streams`` starts the engine (API and flows in one process) on the embedded log and on a
-real Kafka, and a second process with the clients: raw sockets that follow the streams of fifty sessions. Captions and
-questions are posted at a steady rate. 800 clients are counted; the other 200 read as well in one round and never read
-in the next, turn by turn. It writes ``benchmarks/results/streams.json``.
+real Kafka, and two processes with clients: raw sockets that follow the streams of fifty sessions. Captions and
+questions are posted at a steady rate. 800 clients are counted. The other 200, turn by turn, read as well (`read`), or
+never read (`stall`: every one of them has to be cut in the end, or the run fails), or read a meeting from its start and
+begin again when they have it (`catch_up`). It writes ``benchmarks/results/streams.json``.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,79 +35,110 @@ RESULTS = Path(__file__).parent / "results" / "streams.json"
 PEOPLE = [{"id": "ann", "name": "Ann"}, {"id": "me", "is_user": True}]
 MADE = re.compile(rb'event: caption\r\ndata: .*?"text":\s?"T(\d+) ')
 SMALL = 4096
+WAYS = ("read", "stall", "catch_up")
 
 
 class Reader(asyncio.Protocol):
     """One client; notes how long each caption took from the moment it was posted until it was read."""
 
-    def __init__(self, request: bytes, waits: list[float] | None, opened: "asyncio.Future[None]") -> None:
-        """Send `request`; keep waits in `waits`, or read nothing at all when there is no such list."""
-        self._request, self._waits, self._opened, self._left = request, waits, opened, b""
+    def __init__(self, request: bytes, waits: list[float], until: bytes) -> None:
+        """Send `request`; keep waits in `waits`, or only look for `until` when there is such."""
+        self._request, self._waits, self._until = request, waits, until
+        self.caught_up = asyncio.Event()
+        self._left = b""
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: Any) -> None:
         """Ask for the stream."""
         transport.write(self._request)
-        if self._waits is None:
-            transport.pause_reading()
-            self._opened.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """Look for captions."""
-        if not self._opened.done():
-            self._opened.set_result(None)
+        """Look for captions, and for the end of what there is to catch up with."""
+        if not self.opened.done():
+            self.opened.set_result(None)
         now = time.monotonic_ns()
         whole, end, self._left = (self._left + data).rpartition(b"\r\n\r\n")
-        if self._waits is not None:
-            self._waits.extend((now - int(made)) / 1e6 for made in MADE.findall(whole + end))
+        if self._until:
+            if self._until in whole + end:
+                self.caught_up.set()
+            return
+        self._waits.extend((now - int(made)) / 1e6 for made in MADE.findall(whole + end))
 
 
 class Clients:
     """The clients of one server, in this process."""
 
-    def __init__(self, port: int, sessions: list[str]) -> None:
-        """Connect to `port`; clients are spread evenly over `sessions`."""
-        self._port, self._sessions = port, sessions
+    def __init__(self, port: int, until: str, sessions: list[str]) -> None:
+        """Connect to `port`; clients are spread evenly over `sessions`, whose history ends with the text `until`."""
+        self._port, self._until, self._sessions = port, until.encode(), sessions
         self.waits: list[float] = []
-        self._open: dict[str, list[asyncio.Transport]] = {}
+        self.catch_ups: list[float] = []
+        self._open: dict[str, list[Callable[[], Any]]] = {}
 
-    async def connect(self, name: str, count: int, *, stalled: bool, counted: bool) -> None:
-        """Add a group of clients and wait until all of them are connected."""
-        loop, group = asyncio.get_running_loop(), self._open.setdefault(name, [])
+    async def connect(self, name: str, count: int, way: str) -> None:
+        """Add a group of clients of one kind and wait until all of them are connected."""
+        group = self._open.setdefault(name, [])
         for number in range(count):
             session = self._sessions[number % len(self._sessions)]
-            place = "start" if stalled else "now"
-            request = f"GET /api/sessions/{session}/stream?from={place} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-            opened: asyncio.Future[None] = loop.create_future()
-            plain = socket.socket()
-            if stalled:
-                plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
-            plain.setblocking(False)
-            await loop.sock_connect(plain, ("127.0.0.1", self._port))
-            waits = None if stalled else (self.waits if counted else [])
-            transport, _ = await loop.create_connection(_reader(request, waits, opened), sock=plain)
-            group.append(transport)
-            await opened
+            if way == "stall":
+                group.append(await self._stalled(session))
+            elif way == "catch_up":
+                task = asyncio.ensure_future(self._again_and_again(session))
+                group.append(task.cancel)
+            else:
+                reader, transport = await self._reader(session, "now", self.waits if name == "counted" else [])
+                await reader.opened
+                group.append(transport.abort)
+
+    async def _reader(
+        self, session: str, place: str, waits: list[float], until: bytes = b""
+    ) -> tuple[Reader, asyncio.Transport]:
+        reader = Reader(_request(session, place), waits, until)
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: reader, "127.0.0.1", self._port)
+        return reader, transport
+
+    async def _again_and_again(self, session: str) -> None:
+        while True:
+            began = time.monotonic()
+            reader, transport = await self._reader(session, "start", [], self._until)
+            try:
+                await reader.caught_up.wait()
+            finally:
+                transport.abort()
+            self.catch_ups.append((time.monotonic() - began) * 1000)
+
+    async def _stalled(self, session: str) -> Callable[[], Any]:
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        plain.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(plain, ("127.0.0.1", self._port))
+        await loop.sock_sendall(plain, _request(session, "start"))
+        return plain.close
 
     def drop(self, name: str) -> None:
         """Hang up on a group."""
-        for transport in self._open.pop(name, []):
-            transport.abort()
+        for hang_up in self._open.pop(name, []):
+            hang_up()
 
 
-def _reader(request: bytes, waits: list[float] | None, opened: "asyncio.Future[None]") -> Any:
-    return lambda: Reader(request, waits, opened)
+def _request(session: str, place: str) -> bytes:
+    return f"GET /api/sessions/{session}/stream?from={place} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
-async def serve_clients(port: int, sessions: list[str]) -> None:
+async def serve_clients(port: int, until: str, sessions: list[str]) -> None:
     """Do what the standard input says, a JSON line each, and answer each with a line."""
-    clients, loop = Clients(port, sessions), asyncio.get_running_loop()
+    clients, loop = Clients(port, until, sessions), asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         wish = json.loads(line)
         told: dict[str, Any] = {}
         if wish["do"] == "connect":
-            await clients.connect(wish["name"], wish["count"], stalled=wish["stalled"], counted=wish["counted"])
+            await clients.connect(wish["name"], wish["count"], wish["way"])
         elif wish["do"] == "drop":
             clients.drop(wish["name"])
+            caught_up = sorted(clients.catch_ups) or [float("inf")]
+            clients.catch_ups.clear()
+            told = {"times": len(caught_up), **quantiles(caught_up)}
         else:
             clients.waits.clear()
             await asyncio.sleep(wish["seconds"])
@@ -122,9 +154,9 @@ async def serve_clients(port: int, sessions: list[str]) -> None:
 class ClientProcess:
     """The process with the clients."""
 
-    def __init__(self, port: int, sessions: list[str]) -> None:
+    def __init__(self, port: int, until: str, sessions: list[str]) -> None:
         """Start it."""
-        command = [sys.executable, "-m", "benchmarks.streams", "--clients-of", str(port), *sessions]
+        command = [sys.executable, "-m", "benchmarks.streams", "--clients-of", str(port), until, *sessions]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def do(self, **wish: Any) -> dict[str, Any]:
@@ -238,46 +270,67 @@ def prepare(client: httpx.Client, sessions: int, history: int) -> list[str]:
     return made
 
 
+def one_round(
+    client: httpx.Client, pid: int, clients: tuple[ClientProcess, ClientProcess], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure once with the others reading, stalling and catching up.
+
+    Raises:
+        RuntimeError: A stalled client was not cut.
+    """
+    few, one = options.count // 5, {}
+    good, others = clients
+    for way in options.ways:
+        cut = counted(client, "rejoinder_streams_cut_total")
+        others.do(do="connect", name="others", count=few, way=way)
+        time.sleep(1.0)
+        cpu, began = cpu_s(pid), time.monotonic()
+        one[way] = good.do(do="measure", seconds=options.seconds)
+        one[way]["share_of_a_core"] = round((cpu_s(pid) - cpu) / (time.monotonic() - began), 2)
+        one[way]["rss_mb"] = round(memory_mb(pid, "VmRSS"), 1)
+        if way == "stall":
+            end = time.monotonic() + options.stalled * 2
+            while (done := counted(client, "rejoinder_streams_cut_total") - cut) < few:
+                if time.monotonic() > end:
+                    message = f"only {done:.0f} of {few} stalled clients were cut"
+                    raise RuntimeError(message)
+                time.sleep(0.2)
+            one[way]["cut"] = round(done)
+            one[way]["rss_mb_after_cut"] = round(memory_mb(pid, "VmRSS"), 1)
+        caught_up = others.do(do="drop", name="others")
+        if way == "catch_up":
+            one[way]["caught_up"] = caught_up
+        time.sleep(1.0)
+    return one
+
+
 def measure(folder: Path, log: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure one log: rounds without and with stalled clients, turn by turn."""
+    """Measure one log: rounds with the others reading, stalling and catching up, turn by turn."""
     folder.mkdir()
     few = options.count // 5
     with engine(folder, log, options.stalled) as (client, pid):
         sessions = prepare(client, options.sessions, options.history)
         before_mb = round(memory_mb(pid, "VmRSS"), 1)
-        clients = ClientProcess(client.base_url.port or 0, sessions)
-        clients.do(do="connect", name="counted", count=options.count - few, stalled=False, counted=True)
+        until = f'"caption_id":"h{options.history - 1}"'
+        good, others = (ClientProcess(client.base_url.port or 0, until, sessions) for _ in range(2))
+        good.do(do="connect", name="counted", count=options.count - few, way="read")
         talk = Talk(client, sessions, options.rate)
         rounds: list[dict[str, Any]] = []
         for _ in range(options.rounds):
-            one: dict[str, Any] = {}
-            for name, stalled in (("all_read", False), ("stalled", True)):
-                cut = counted(client, "rejoinder_streams_cut_total")
-                clients.do(do="connect", name="others", count=few, stalled=stalled, counted=False)
-                time.sleep(1.0)
-                cpu, began = cpu_s(pid), time.monotonic()
-                one[name] = clients.do(do="measure", seconds=options.seconds)
-                one[name]["share_of_a_core"] = round((cpu_s(pid) - cpu) / (time.monotonic() - began), 2)
-                one[name]["rss_mb"] = round(memory_mb(pid, "VmRSS"), 1)
-                if stalled:
-                    end = time.monotonic() + options.stalled * 2
-                    while time.monotonic() < end and counted(client, "rejoinder_streams_cut_total") < cut + few:
-                        time.sleep(0.2)
-                    one["cut"] = counted(client, "rejoinder_streams_cut_total") - cut
-                clients.do(do="drop", name="others")
-                time.sleep(1.0)
-            rounds.append(one)
-            print(json.dumps(one), flush=True)
+            rounds.append(one_round(client, pid, (good, others), options))
+            print(json.dumps(rounds[-1]), flush=True)
         talk.stop()
-        clients.stop()
-        ratios = sorted(one["stalled"]["p95"] / one["all_read"]["p95"] for one in rounds)
+        good.stop()
+        others.stop()
+        ratios = {
+            way: sorted(round(one[way]["p95"] / one["read"]["p95"], 3) for one in rounds) for way in options.ways[1:]
+        }
         return {
-            "p95_ms": {name: [one[name]["p95"] for one in rounds] for name in ("all_read", "stalled")},
-            "p95_ratio": {"median": round(ratios[len(ratios) // 2], 3), "all": [round(one, 3) for one in ratios]},
+            "p95_ms": {way: [one[way]["p95"] for one in rounds] for way in options.ways},
+            "p95_ratio": {way: {"median": one[len(one) // 2], "all": one} for way, one in ratios.items()},
             "rounds": rounds,
             "captions_posted": talk.posted,
             "posts_late": talk.late,
-            "stalled_cut": [one["cut"] for one in rounds],
             "rss_mb": {"before_clients": before_mb, "peak": round(memory_mb(pid, "VmHWM"), 1)},
         }
 
@@ -285,24 +338,26 @@ def measure(folder: Path, log: str, options: argparse.Namespace) -> dict[str, An
 def main() -> None:
     """Measure, print, store; or be the process with the clients."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1_000, help="clients; every fifth stalls in every second round")
+    parser.add_argument("--count", type=int, default=1_000, help="clients; every fifth is no good neighbour")
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--history", type=int, default=600, help="captions said before anybody connects")
     parser.add_argument("--rate", type=float, default=20.0, help="captions a second over all sessions")
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--stalled", type=float, default=20.0, help="REJOINDER_STALLED_S")
+    parser.add_argument("--stalled", type=float, default=10.0, help="REJOINDER_STALLED_S")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="what the others do; first: read")
     parser.add_argument("--logs", nargs="+", choices=("embedded", "kafka"), default=["embedded", "kafka"])
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--clients-of", nargs="+", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (8_192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     if options.clients_of:
-        asyncio.run(serve_clients(int(options.clients_of[0]), options.clients_of[1:]))
+        asyncio.run(serve_clients(int(options.clients_of[0]), options.clients_of[1], options.clients_of[2:]))
         return
     result: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
     result["machine"] = {"cores": os.cpu_count(), "python": platform.python_version()}
-    result["clients"] = {"all": options.count, "stalled": options.count // 5, "sessions": options.sessions}
+    result["clients"] = {"all": options.count, "others": options.count // 5, "sessions": options.sessions}
+    result["history_captions"] = options.history
     result["captions_per_second"] = options.rate
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         for kind in options.logs:

@@ -11,6 +11,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom, Call
+from flows.clock import FlowClock
 from flows.encoded_memory import EncodedMemory, Lines, lines_read
 from flows.logic import SWEEP_S, Arrived
 from flows.marks import Mark
@@ -32,6 +33,8 @@ FIRST_DRAIN_MS = 2.0
 DRAIN_MS = 15.0
 """Pieces are looked for this often: below what an eye notices, and 200 sessions cost a quarter of a core."""
 FORGET_CLOSED_S = 60.0
+"""By the flow's time, as in `flows.logic`: in a backlog a session's memory is read long after its end."""
+LOOK_AGAIN_S = 0.25
 FORGET_IDLE_S = 24 * 3600.0
 
 
@@ -93,6 +96,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
     log: EventLog
     attempt: int
     options: AnswersOptions = field(default_factory=AnswersOptions)
+    clock: FlowClock | None = None
     sessions: dict[str, _Session] = field(default_factory=dict)
     pieces: dict[str, Piece] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
@@ -103,12 +107,17 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
 
     @classmethod
     def builder(
-        cls, room: AnsweringRoom, log: EventLog, attempt: int, options: AnswersOptions | None = None
+        cls,
+        room: AnsweringRoom,
+        log: EventLog,
+        attempt: int,
+        options: AnswersOptions | None = None,
+        clock: FlowClock | None = None,
     ) -> Callable[[dict[str, Piece] | None], "AnswersLogic"]:
-        """Give the function that Bytewax calls to make or restore a shard."""
+        """Give the function that Bytewax calls to make or restore a shard; without a clock, the wall's is used."""
 
         def build(snapshot: dict[str, Piece] | None) -> AnswersLogic:
-            logic = cls(room, log, attempt, options or AnswersOptions())
+            logic = cls(room, log, attempt, options or AnswersOptions(), clock)
             logic.pieces = dict(snapshot or {})
             over = ((closed_s, one) for one, (_, _, closed_s, _) in logic.pieces.items() if closed_s is not None)
             logic.closed.extend(sorted(over))
@@ -206,23 +215,21 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
 
     def _close(self, session: _Session, closed: MeetingClosed, out: list[Record]) -> None:
         if session.closed_s is None:
-            session.closed_s = time.time()
+            session.closed_s = self._now_s()
             self.closed.append((session.closed_s, session.session_id))
         if closed.reason == "deleted":
             for question_id in list(session.running):
                 self._stop(session, question_id, "session_closed", out)
 
+    def _now_s(self) -> float:
+        return time.time() if self.clock is None else self.clock.now_s()
+
     def on_notify(self) -> tuple[Iterable[Record], bool]:
         """Hand on the pieces that came, and forget sessions that are over."""
         out: list[Record] = []
         self._drain(out)
+        self._forget_closed()
         now_s = time.time()
-        while self.closed and now_s - self.closed[0][0] > FORGET_CLOSED_S:
-            _, session_id = self.closed.popleft()
-            if session_id in self.asking:
-                self.closed.append((now_s, session_id))  # looked at again when its last answer may be there
-            else:
-                self._forget(session_id)
         if now_s - self.swept_s > SWEEP_S:
             self.swept_s = now_s
             touched = {one: piece[1] for one, piece in self.pieces.items()}
@@ -231,6 +238,15 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
                 if now_s - touched_s > FORGET_IDLE_S and session_id not in self.asking:
                     self._forget(session_id)
         return out, self.RETAIN
+
+    def _forget_closed(self) -> None:
+        now_s = self._now_s() if self.closed else 0.0
+        while self.closed and now_s - self.closed[0][0] > FORGET_CLOSED_S:
+            _, session_id = self.closed.popleft()
+            if session_id in self.asking:
+                self.closed.append((now_s, session_id))  # looked at again when its last answer may be there
+            else:
+                self._forget(session_id)
 
     def _forget(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
@@ -329,7 +345,9 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         if waits:
             return datetime.now(UTC) + timedelta(milliseconds=min(waits))
         if self.closed:
-            return datetime.fromtimestamp(max(self.closed[0][0] + FORGET_CLOSED_S, time.time()), UTC)
+            due_s, wall_s = self.closed[0][0] + FORGET_CLOSED_S, time.time()
+            # While the flow's clock stands still (a backlog) there is no hurry.
+            return datetime.fromtimestamp(due_s if due_s > wall_s else wall_s + LOOK_AGAIN_S, UTC)
         return None
 
     def snapshot(self) -> dict[str, Piece]:

@@ -5,7 +5,6 @@ import heapq
 import itertools
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,10 +34,17 @@ SHARDS = 256
 CLOCKS_AGREE_S = 0.2
 """Clocks of several machines differ by less than this."""
 FORGET_CLOSED_S = 5.0
-"""A closed session's state stays this long: what was said last is still on its way through the topics."""
+"""A closed session's state stays this long by the flow's own time, which stands still while something lies unread: what
+was said last is still on its way through the topics, and would else begin the session anew."""
 FORGET_IDLE_S = 24 * 3600.0
 SWEEP_S = 600.0
 MAX_TICKS = 16
+LOOK_S = 0.005
+"""How soon a timer is looked at again that is due and may not fire, since something before it lies unread."""
+BACKLOG_S = 1.0
+LOOK_BACKLOG_S = 0.1
+"""The same in a backlog, whose timers fire before the records that come after them: every shard would be called
+hundreds of times a second for nothing."""
 
 
 class Arrived(NamedTuple):
@@ -139,7 +145,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     changed: set[str] = field(default_factory=set)
     # A timer that was moved leaves its old entry behind, which is passed over when its time comes.
     timers: list[tuple[float, str]] = field(default_factory=list)
-    closed: deque[tuple[float, str]] = field(default_factory=deque)
+    closed: list[tuple[float, str]] = field(default_factory=list)
     swept_s: float = field(default_factory=time.time)
 
     @classmethod
@@ -163,7 +169,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
                     logic.timers.append((due_s, session_id))
             heapq.heapify(logic.timers)
             over = ((kept.closed_s, one) for one, kept in logic.sessions.items() if kept.closed_s is not None)
-            logic.closed.extend(sorted(over))
+            logic.closed.extend(sorted(over))  # a sorted list is a heap
             return logic
 
         return build
@@ -174,6 +180,8 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         for arrived in values:
             if isinstance(arrived, Mark):
                 self._fire(arrived.at_s, out)
+                self._forget_closed(arrived.at_s)
+                self._sweep()
                 out.append(arrived)
                 continue
             session_id = arrived.record.session_id
@@ -231,8 +239,8 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
                 heapq.heappush(self.timers, (kept.due_s, session_id))
         kept.touched_s = at_s
         if kept.closed_s is None and self.operator.finished(state):
-            kept.closed_s = time.time()
-            self.closed.append((kept.closed_s, session_id))
+            kept.closed_s = at_s
+            heapq.heappush(self.closed, (at_s, session_id))
             self.changed.add(session_id)
 
     def on_eof(self) -> tuple[Iterable[Record | Mark], bool]:
@@ -246,16 +254,24 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         """Fire the timers that are due and forget sessions that are over."""
         out: list[Record | Mark] = []
         if self.clock is not None:
-            self._fire(self.clock.now_s(), out)
+            now_s = self.clock.now_s()
+            self._fire(now_s, out)
+            self._forget_closed(now_s)
+        self._sweep()
+        return out, self.RETAIN
+
+    def _sweep(self) -> None:
+        """Forget, now and then, sessions that nobody closed."""
         wall_s = time.time()
-        while self.closed and wall_s - self.closed[0][0] >= FORGET_CLOSED_S:
-            self._forget(self.closed.popleft()[1])
         if wall_s - self.swept_s > SWEEP_S:
             self.swept_s = wall_s
             for session_id, kept in list(self.sessions.items()):
                 if wall_s - kept.touched_s > FORGET_IDLE_S:
                     self._forget(session_id)
-        return out, self.RETAIN
+
+    def _forget_closed(self, now_s: float) -> None:
+        while self.closed and now_s - self.closed[0][0] >= FORGET_CLOSED_S:
+            self._forget(heapq.heappop(self.closed)[1])
 
     def _forget(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
@@ -264,17 +280,22 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
 
     def notify_at(self) -> datetime | None:
         """Give the earliest timer of the shard."""
-        earliest = self.closed[0][0] + FORGET_CLOSED_S if self.closed else None
-        if self.clock is not None:
-            while self.timers and not self._pending(*self.timers[0]):
-                heapq.heappop(self.timers)
-            if self.timers and (earliest is None or self.timers[0][0] < earliest):
-                earliest = self.timers[0][0]
-        if earliest is None:
+        if self.clock is None:
+            return None  # marks tell the time
+        while self.timers and not self._pending(*self.timers[0]):
+            heapq.heappop(self.timers)
+        times = [self.timers[0][0]] if self.timers else []
+        if self.closed:
+            times.append(self.closed[0][0] + FORGET_CLOSED_S)
+        if not times:
             return None
-        # While the flow's clock stands still (a backlog), looking again every few milliseconds is enough.
+        earliest = min(times)
         wall_s = time.time()
-        return datetime.fromtimestamp(earliest if earliest > wall_s else wall_s + 0.005, UTC)
+        if earliest <= wall_s:
+            # The flow's clock stands still: for a moment, while what just came is read, or all through a backlog.
+            backlog = wall_s - self.clock.now_s() > BACKLOG_S
+            earliest = wall_s + (LOOK_BACKLOG_S if backlog else LOOK_S)
+        return datetime.fromtimestamp(earliest, UTC)
 
     def _pending(self, due_s: float, session_id: str) -> bool:
         kept = self.sessions.get(session_id)

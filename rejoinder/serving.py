@@ -5,7 +5,9 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +20,8 @@ __all__ = ["PortTaken", "Served", "serve", "serving"]
 GRACE_S = 2
 MOST_MESSAGE = 1_048_576
 """Largest message of a WebSocket, bytes; the door's own limits are below it and answer with words."""
+SEND_BUFFER_BYTES = 128 * 1024
+"""The kernel holds twice this for a client that does not read; left alone, Linux holds up to four megabytes each."""
 
 
 class PortTaken(OSError):
@@ -30,6 +34,25 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _ending(protocol: type[Any]) -> type[Any]:
+    """Give a protocol that tells the app how to end its connection at once (`api.stream` cuts stalled clients)."""
+
+    class Ending(protocol):  # type: ignore[misc]
+        app_state: dict[str, Any]
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.app_state = {**self.app_state, "abort": lambda: _abort(transport)}
+            super().connection_made(transport)
+
+    return Ending
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    # Without this the kernel would go on offering what was sent to a client that does not read.
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class Served:
@@ -51,6 +74,7 @@ class Served:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         opened = socket.socket(family, socket.SOCK_STREAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections have it from here
         try:
             opened.bind((host, port))
         except OSError as error:
@@ -67,6 +91,8 @@ class Served:
             ws_max_size=MOST_MESSAGE,
             ws_per_message_deflate=False,  # sound does not get smaller, and a small message cannot become a large one
         )
+        config.load()
+        config.http_protocol_class = _ending(config.http_protocol_class)
         self._apps.append(app)
         self._servers.append(_Server(config))
         self._sockets.append(opened)

@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 
 from benchmarks.talk import Crowd
 from eventlog.inmemory import InMemoryLog
+from flows.answering_room import AnsweringRoom
+from flows.answers import AnswersLogic
 from flows.clock import FlowClock
 from flows.connectors import ReadingState
 from flows.encoded_memory import EncodedMemory, lines_read
-from flows.logic import FORGET_CLOSED_S, Arrived, OperatorLogic
+from flows.logic import LOOK_BACKLOG_S, LOOK_S, Arrived, OperatorLogic
 from flows.marks import Mark
 from flows.packing import pack, unpack
+from models.fakes import InstantModel, NoPassages
+from operators.answering import Answering
 from operators.memory import EMPTY_MEMORY, MemoryOperator, apply_update
 from operators.questions import QuestionsOperator
 from operators.utterances import UtterancesOperator
@@ -137,14 +141,57 @@ def test_a_mark_fires_the_timers_before_it_in_their_order_and_each_once() -> Non
 
 def test_a_session_that_was_closed_leaves_nothing_in_the_snapshot() -> None:
     crowd = Crowd("gone", 1, time.time() - 1000)
-    logic = shard(UtterancesOperator(), FlowClock(ReadingState()))
+    reading = ReadingState(unread={0: crowd.at_s(0, 0)})
+    logic = shard(UtterancesOperator(), FlowClock(reading))
     logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.caption(0, 0), 1), arrived(crowd.closed(0, 1), 2)])
     assert list(logic.snapshot()) == [crowd.session(0)]
-    restored = shard(UtterancesOperator(), FlowClock(ReadingState()), logic.snapshot())
+    restored = shard(UtterancesOperator(), FlowClock(reading), logic.snapshot())
+    logic.on_notify()
+    assert list(logic.snapshot()) == [crowd.session(0)], "something it may wait for lies unread"
+    reading.unread.clear()
     for one in (logic, restored):
         assert one.notify_at() is not None
-        one.closed[0] = one.closed[0][0] - FORGET_CLOSED_S, one.closed[0][1]
         one.on_notify()
         assert one.snapshot() == {}
         assert one.sessions == {}
         assert one.notify_at() is None
+
+
+def test_in_a_cluster_marks_tell_when_a_closed_session_may_be_forgotten() -> None:
+    crowd = Crowd("far", 1, time.time() - 1000)
+    logic = shard(UtterancesOperator())
+    logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.closed(0, 1), 1)])
+    logic.on_batch([Mark(0, crowd.at_s(0, 1) + 2)])
+    assert list(logic.snapshot()) == [crowd.session(0)]
+    logic.on_batch([Mark(0, crowd.at_s(0, 1) + 60)])
+    assert logic.snapshot() == {}
+
+
+def test_the_answers_flow_keeps_a_closed_session_while_its_memory_may_lie_unread() -> None:
+    crowd = Crowd("late", 1, time.time() - 1000)
+    reading = ReadingState(unread={0: crowd.at_s(0, 0)})
+    room = AnsweringRoom(Answering(NoPassages(), InstantModel()), 1)
+    logic = AnswersLogic.builder(room, InMemoryLog(), 1, clock=FlowClock(reading))(None)
+    logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.closed(0, 1), 1)])
+    late = Arrived(update(0, [1], [], []).model_copy(update={"session_id": crowd.session(0)}), "memory", 2, 0.0)
+    logic.on_notify()
+    logic.on_batch([late])
+    assert list(logic.snapshot()) == [crowd.session(0)], "what it said lay unread behind its end"
+    reading.unread.clear()
+    logic.on_notify()
+    assert logic.snapshot() == {}
+    assert logic.notify_at() is None
+    room.close()
+
+
+def test_a_timer_that_may_not_fire_yet_is_looked_at_seldom_in_a_backlog() -> None:
+    for age_s, pause_s in ((1000.0, LOOK_BACKLOG_S), (0.5, LOOK_S)):
+        crowd = Crowd("slow", 1, time.time() - age_s - 20)
+        reading = ReadingState(unread={0: time.time() - age_s})
+        logic = shard(UtterancesOperator(), FlowClock(reading))
+        logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.caption(0, 0), 1), arrived(crowd.closed(0, 1), 2)])
+        assert logic.closed, "it waits to be forgotten"
+        before_s = time.time()
+        looked = logic.notify_at()
+        assert looked is not None
+        assert before_s + pause_s - 0.001 <= looked.timestamp() <= time.time() + pause_s + 0.001

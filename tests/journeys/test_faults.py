@@ -110,9 +110,15 @@ def test_a_client_that_does_not_read_is_cut_and_harms_nobody(settings: Settings)
         wait_for(lambda: "rejoinder_streams_cut_total 1.0" in client.get("/metrics").text, 30)
         client.post(f"/api/sessions/{session}/end")
         healthy.thread.join(30)
-        stalled.close()
+        with stalled, pytest.raises(ConnectionResetError):
+            _read_all(stalled)
     assert healthy.types().count("caption") == 600
     assert healthy.types()[-1] == "end"
+
+
+def _read_all(connection: socket.socket) -> None:
+    while connection.recv(65_536):
+        pass
 
 
 @pytest.mark.parametrize(("start", "shown"), [("start", 2), ("-5m", 2), ("now", 0)])

@@ -26,6 +26,7 @@ appender.c.layout.pattern=%d %p %c %m%n
 rootLogger.level=info
 rootLogger.appenderRef.c.ref=C
 """
+# A broker that was killed may come back once its session is over; with nine seconds that was most of its recovery.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -37,6 +38,8 @@ inter.broker.listener.name={protocol}
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocol}:{protocol}
 log.dirs={data}
 auto.create.topics.enable=false
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 group.initial.rebalance.delay.ms=0
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
