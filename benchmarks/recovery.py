@@ -21,8 +21,9 @@ from benchmarks.talk import Crowd
 
 RESULTS = Path(__file__).parent / "results" / "recovery.json"
 WAVE = 1_000
-FORGOTTEN_S = 7.0
-"""The flows forget a closed session five seconds after; answers do after sixty, so some waves overlap there."""
+FORGOTTEN_S = 65.0
+"""The flows forget a closed session five seconds after; answers do after sixty, so that the waves overlap there. Half
+of the sessions come after such a pause: their snapshots must fit into what the first half left free."""
 
 
 def files_mb(folder: Path) -> float:
@@ -30,16 +31,16 @@ def files_mb(folder: Path) -> float:
     return round(sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / 1e6, 2)
 
 
-def waves(one: Flows, sessions: int, captions: int) -> list[dict[str, Any]]:
-    """Let sessions live and end, a wave at a time; gives how it stood after each tenth."""
+def waves(one: Flows, numbers: range, captions: int) -> list[dict[str, Any]]:
+    """Let sessions live and end, a wave at a time; gives how it stood after each fifth."""
     along: list[dict[str, Any]] = []
-    for wave in range(sessions // WAVE):
+    for wave in numbers:
         crowd = Crowd(f"w{wave}", WAVE, time.time() - 3600)
         said = crowd.captions(0, captions * WAVE)
         opened = (crowd.opened(place) for place in range(WAVE))
         one.give(chain(opened, said, (crowd.closed(place, captions) for place in range(WAVE))))
         one.settle()
-        if (wave + 1) % max(1, sessions // WAVE // 10) == 0:
+        if (wave + 1) % max(1, len(numbers) // 5) == 0:
             told = one.ask()
             along.append(
                 {
@@ -52,11 +53,11 @@ def waves(one: Flows, sessions: int, captions: int) -> list[dict[str, Any]]:
     return along
 
 
-def restart_s(one: Flows) -> float:
+def restart_s(one: Flows, name: str) -> float:
     """Kill the flows, post a caption, start them again; gives seconds until it has become an utterance."""
     one.process.kill()
     one.process.communicate()
-    crowd = Crowd("after", 1, time.time() - 10)
+    crowd = Crowd(name, 1, time.time() - 10)
     one.give([crowd.opened(0), crowd.caption(0, 0)])
     cursor, began = one.log.cursor_start(), time.monotonic()
     one.start()
@@ -70,11 +71,15 @@ def measure(folder: Path, sessions: int, captions: int) -> dict[str, Any]:
     one = Flows(folder)
     try:
         one.settle()
-        fresh = restart_s(one)
+        fresh = restart_s(one, "fresh")
         one.settle()
-        along = waves(one, sessions, captions)
+        half = sessions // WAVE // 2
+        along = waves(one, range(half), captions)
         time.sleep(FORGOTTEN_S)
-        after = restart_s(one)
+        one.settle()
+        along += waves(one, range(half, 2 * half), captions)
+        time.sleep(FORGOTTEN_S)
+        after = restart_s(one, "after")
         one.settle()
         told = {"restart_s": {"empty": fresh, "after": after}, "recovery_mb": files_mb(one.folder / "recovery")}
     finally:
