@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rejoinder import __version__
+from rejoinder.cli_eval import eval_app
 from rejoinder.cli_replay import replay_app
 from rejoinder.cli_roles import roles_app
 from rejoinder.cli_shared import DataDir, fail, settings_of
@@ -24,6 +25,7 @@ app = typer.Typer(
 keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke API keys.")
 app.add_typer(keys_app, name="keys")
 
+app.add_typer(eval_app, name="eval")
 app.add_typer(roles_app)
 app.add_typer(replay_app)
 

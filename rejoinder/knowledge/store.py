@@ -218,8 +218,10 @@ class KnowledgeStore:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self.search_now, query, scope, limit)
 
-    def search_now(self, query: str, scope: SearchScope, limit: int) -> list[Passage]:
-        """Search and wait; meant for threads that may block."""
+    def search_now(
+        self, query: str, scope: SearchScope, limit: int, ways: Sequence[str] = ("words", "vectors")
+    ) -> list[Passage]:
+        """Search and wait; meant for threads that may block. `ways` chooses between words, vectors and both."""
         words = self._words_of(scope.owner_id)
         allowed = {
             passage.passage_id: passage
@@ -228,8 +230,8 @@ class KnowledgeStore:
         }
         if not allowed or not query.strip():
             return []
-        near = self._nearest(query, scope)
-        told = _matching(words, query)
+        near = self._nearest(query, scope) if "vectors" in ways else []
+        told = _matching(words, query) if "words" in ways else []
         ranked = fuse([[one for one in ranking if one in allowed] for ranking in (told, near)], limit)
         return [allowed[name].model_copy(update={"score": score}) for name, score in ranked]
 
