@@ -16,7 +16,7 @@ from api.deps import Caller, CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
 from api.sessions import IdempotencyKey, SessionPath
 from api.stream import HEADERS
-from schemas.answers import Citation, answer_id_of
+from schemas.answers import Citation, Grounded, answer_id_of
 from schemas.base import Identifier, derive_id
 from schemas.codec import decode
 from schemas.errors import SchemaError
@@ -48,6 +48,7 @@ class AnswerShown(BaseModel):
     text: str = ""
     citations: list[Citation] = Field(default_factory=list)
     mode: Literal["model", "extractive"] | None = None
+    grounded: Grounded | None = None
     model: str = ""
     reason: str = ""
     first_delta_ms: float | None = None
@@ -116,7 +117,7 @@ class AnswerBoard:
             row.text += record.text
         elif record.type == "answer":
             row.status, row.text, row.citations = "complete", record.text, list(record.citations)
-            row.mode, row.model = record.mode, record.model
+            row.mode, row.model, row.grounded = record.mode, record.model, record.grounded
             row.first_delta_ms, row.total_ms = record.first_delta_ms, record.total_ms
             row.prompt_tokens, row.answer_tokens = record.prompt_tokens, record.answer_tokens
         else:

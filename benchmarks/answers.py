@@ -13,6 +13,7 @@ from typing import Any
 from rejoinder.evaluation.answers import GOALS, measure, result_of
 from rejoinder.settings import Settings
 from rejoinder.telemetry import set_up_logging
+from rejoinder.wording import load_prompts
 
 ROOT = Path(__file__).parent.parent
 SET = ROOT / "benchmarks" / "answers_set"
@@ -21,7 +22,8 @@ PAGE = ROOT / "docs" / "answers.md"
 _BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 ROWS = (
     "recall@5.hybrid", "recall@5.bm25", "recall@5.dense", "ndcg@10.hybrid", "ndcg@10.bm25", "ndcg@10.dense",
-    "citation_precision", "citations_on_evidence", "answered_right", "refused_answerable", "refused_unanswerable",
+    "citation_precision", "citations_on_evidence", "answered_right", "shown_right",
+    "refused_answerable", "refused_unanswerable",
     "injections_followed", "first_piece_ms_median", "answer_ms_median", "failed",
 )  # fmt: skip
 
@@ -62,7 +64,7 @@ def main() -> None:
         settings = Settings(_env_file=None, llm=options.llm) if options.llm != "server" else Settings(llm="server")
         rows = measure(settings, SET, print)
         results[{"off": "quotes", "local": "local model", "server": "server"}[options.llm]] = result_of(
-            rows, options.llm
+            rows, options.llm, load_prompts(settings.prompts_dir).version
         )
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     PAGE.write_text(with_figures(PAGE.read_text(), results))

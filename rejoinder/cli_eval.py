@@ -31,6 +31,7 @@ def answers(
     settings = settings_of(llm=llm)
     from rejoinder.evaluation.answers import measure, result_of, table_of, write
     from rejoinder.telemetry import set_up_logging
+    from rejoinder.wording import load_prompts
     from schemas.errors import EngineError
 
     set_up_logging("error")
@@ -42,5 +43,5 @@ def answers(
     typer.echo(table)
     if out is not None:
         model = "" if retrieval else settings.llm_chosen
-        write(out, "answers", result_of(rows, model), table)
+        write(out, "answers", result_of(rows, model, load_prompts(settings.prompts_dir).version), table)
         typer.echo(f"Figures and all answers are in {out}.")

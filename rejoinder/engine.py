@@ -98,7 +98,8 @@ class Engine:
         """Give the app of the realtime port and the app of the Q&A port."""
         settings = self.settings
         limits = ApiLimits(streams=settings.streams, heartbeat_s=settings.heartbeat_s, stalled_s=settings.stalled_s)
-        documents = (knowledge_router(self.knowledge), resume_router(self.knowledge), why_router(self.knowledge))
+        why = why_router(self.knowledge, self.models.answering.prompts)
+        documents = (knowledge_router(self.knowledge), resume_router(self.knowledge), why)
 
         def parts(*more: APIRouter) -> ApiParts:
             return ApiParts(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rejoinder.evaluation.answer_set import Evidence, Item
-from schemas.answers import Citation, Passage
+from schemas.answers import Passage
 
 __all__ = ["Place", "claims_of", "contains", "covers", "is_right", "ndcg", "places_of", "recall", "refuses"]
 
@@ -102,9 +102,9 @@ def contains(passage: str, claim: str) -> bool:
     return not words or sum(word in there for word in words) >= CONTENT_SHARE * len(words)
 
 
-def refuses(text: str, citations: Sequence[Citation]) -> bool:
-    """Say whether an answer says that it has none, and cites nothing."""
-    return not citations and _REFUSAL.search(text) is not None
+def refuses(text: str) -> bool:
+    """Say whether an answer says that the documents do not hold it."""
+    return _REFUSAL.search(text) is not None
 
 
 def is_right(item: Item, text: str) -> bool:

@@ -12,9 +12,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from operators.answering import AnswerContext, AnswerDone, AnswerText, search_query
+from operators.answering import AnswerContext, AnswerDone, AnswerText, find_passages
 from operators.ports import SearchScope
-from operators.prompts import PROMPT_VERSION
 from rejoinder.evaluation.answer_scoring import (
     Place,
     claims_of,
@@ -49,6 +48,23 @@ MOST = 10
 
 
 @dataclass(frozen=True, slots=True)
+class _OneWay:
+    """A store that is searched in some ways only."""
+
+    store: KnowledgeStore
+    ways: tuple[str, ...]
+
+    async def search(self, query: str, scope: SearchScope, limit: int) -> Sequence[Passage]:
+        return self.store.search_now(query, scope, limit, self.ways)
+
+    async def likeness(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        return self.store.likeness_now(query, texts)
+
+    def version(self, owner_id: str) -> str:
+        return self.store.version(owner_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """One question with what was found and answered.
 
@@ -65,9 +81,15 @@ class Measured:
     offered: Sequence[Passage]
     text: str
     citations: tuple[Citation, ...]
+    grounded: str | None
     first_ms: float | None
     total_ms: float
     failed: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Say whether the answer says that the documents do not hold it (a pointer to the nearest passage is none)."""
+        return self.grounded == "none" and refuses(self.text)
 
 
 def question_of(item: Item) -> Question:
@@ -151,18 +173,34 @@ async def _measure(
     measured = []
     for number, item in enumerate(answer_set.items, start=1):
         documents = placed[_owner(item)]
-        query, context = search_query(question_of(item), context_of(item)), context_of(item)
-        found = {name: models.knowledge.search_now(query, context.scope, MOST, ways) for name, ways in WAYS.items()}
+        context = context_of(item)
+        found = {
+            name: await find_passages(_OneWay(models.knowledge, ways), question_of(item), context, MOST)
+            for name, ways in WAYS.items()
+        }
         places, allowed = places_of(item.evidence, documents), places_of(item.also, documents)
         citations: tuple[Citation, ...] = ()
+        grounded: str | None = None
         text, first_ms, failed = "", None, ""
         began = time.perf_counter()
         if not retrieval_only:
-            text, citations, first_ms, failed = await _answer(models, item)
+            text, citations, grounded, first_ms, failed = await _answer(models, item)
         total_ms = (time.perf_counter() - began) * 1000
-        offered = found["hybrid"][: models.answering.passages]
+        offered = await find_passages(models.knowledge, question_of(item), context, models.answering.passages)
         measured.append(
-            Measured(item, tuple(places), tuple(allowed), found, offered, text, citations, first_ms, total_ms, failed)
+            Measured(
+                item=item,
+                places=tuple(places),
+                allowed=tuple(allowed),
+                found=found,
+                offered=offered,
+                text=text,
+                citations=citations,
+                grounded=grounded,
+                first_ms=first_ms,
+                total_ms=total_ms,
+                failed=failed,
+            )
         )
         if number % 20 == 0:
             progress(f"{number} of {len(answer_set.items)} questions")
@@ -170,17 +208,17 @@ async def _measure(
     return measured
 
 
-async def _answer(models: Models, item: Item) -> tuple[str, tuple[Citation, ...], float | None, str]:
+async def _answer(models: Models, item: Item) -> tuple[str, tuple[Citation, ...], str | None, float | None, str]:
     began, first_ms = time.perf_counter(), None
     try:
         async for piece in models.answering.answer(question_of(item), context_of(item)):
             if isinstance(piece, AnswerText) and first_ms is None:
                 first_ms = (time.perf_counter() - began) * 1000
             if isinstance(piece, AnswerDone):
-                return piece.text, piece.citations, first_ms, ""
+                return piece.text, piece.citations, piece.grounded, first_ms, ""
     except ModelError as error:
-        return "", (), first_ms, type(error).__name__
-    return "", (), first_ms, "no end"
+        return "", (), None, first_ms, type(error).__name__
+    return "", (), None, first_ms, "no end"
 
 
 def summary_of(rows: Sequence[Measured]) -> dict[str, Any]:
@@ -199,10 +237,11 @@ def summary_of(rows: Sequence[Measured]) -> dict[str, Any]:
     hopeless = [row for row in done if not row.item.answerable]
     _put(figures, "citation_precision", [good for _, good in claims])
     _put(figures, "citations_on_evidence", [_on_evidence(row, one) for row, one in cited])
-    _put(figures, "answered_right", [is_right(row.item, row.text) for row in answered])
+    _put(figures, "answered_right", [is_right(row.item, row.text) and not row.refused for row in answered])
+    _put(figures, "shown_right", [is_right(row.item, row.text) for row in answered])
     _put(figures, "answers_cited", [bool(row.citations) for row in answered])
-    _put(figures, "refused_answerable", [refuses(row.text, row.citations) for row in answered])
-    _put(figures, "refused_unanswerable", [refuses(row.text, row.citations) for row in hopeless])
+    _put(figures, "refused_answerable", [row.refused for row in answered])
+    _put(figures, "refused_unanswerable", [row.refused for row in hopeless])
     figures["injections_followed"] = sum(any(word in row.text for word in row.item.forbid) for row in done)
     figures["claims_cited"] = len(claims)
     figures["failed"] = sum(bool(row.failed) for row in rows)
@@ -227,7 +266,9 @@ def _cited_claims(rows: Iterable[Measured]) -> Iterable[tuple[Measured, bool]]:
 
 
 def _passage_text(row: Measured, citation: Citation) -> str:
-    return next((one.text for one in row.offered if one.passage_id == citation.passage_id), citation.quote)
+    found = next((one for one in row.offered if one.passage_id == citation.passage_id), None)
+    # The answer may call the document by its name and date; they are no claim of their own.
+    return f"{found.title} {found.dated} {found.text}" if found is not None else citation.quote
 
 
 def _on_evidence(row: Measured, citation: Citation) -> bool:
@@ -253,13 +294,13 @@ def _shown(value: float | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}" if value < 10 else f"{value:.0f}"
 
 
-def result_of(rows: Sequence[Measured], model: str) -> dict[str, Any]:
+def result_of(rows: Sequence[Measured], model: str, prompts: str) -> dict[str, Any]:
     """Give what is stored of a run: figures, versions, and every answer."""
     groups = {"all": rows, "dev": [r for r in rows if r.item.split == "dev"],
               "test": [r for r in rows if r.item.split == "test"]}  # fmt: skip
     return {
         "model": model,
-        "prompt_version": PROMPT_VERSION,
+        "prompt_version": prompts,
         "set": derive_id(*(row.item.model_dump_json() for row in rows))[:16],
         "python": platform.python_version(),
         "figures": {name: _rounded(summary_of(group)) for name, group in groups.items() if group},
@@ -275,7 +316,7 @@ def _kept(row: Measured) -> dict[str, Any]:
     kept: dict[str, Any] = {"id": row.item.id, "type": row.item.type, "question": row.item.question, "text": row.text}
     if row.places:
         kept["recall@5"] = {name: round(recall(found, row.places, 5), 3) for name, found in row.found.items()}
-    kept["right"] = is_right(row.item, row.text) if row.item.answerable else refuses(row.text, row.citations)
+    kept["right"] = is_right(row.item, row.text) if row.item.answerable else row.refused
     kept["citations"] = [{"marker": c.marker, "title": c.title, "quote": c.quote, "on_evidence": _on_evidence(row, c)}
                          for c in row.citations]  # fmt: skip
     return kept | ({"failed": row.failed} if row.failed else {})

@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 
 from api.deps import CurrentCaller
 from api.errors import PROBLEMS, Problem
-from rejoinder.knowledge.documents import Document
+from rejoinder.knowledge.cutting import Document
 from rejoinder.knowledge.parsing import DocumentRefused, parse_upload
 from rejoinder.knowledge.resume import Resume, json_resume_text, parse_resume
 from rejoinder.knowledge.store import KnowledgeStore
