@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 FIRST_QUERY = 2.0
-"""A follow-up with what it leans on counts twice as much as its words alone."""
+"""The query that counts most counts twice."""
 _MARKER = re.compile(r"\[(\d{1,2})\]")
 
 

@@ -30,7 +30,9 @@ _TIME = re.compile(
 _NAME = re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+")
 _WANTS = (
     (
-        re.compile(r"\bhow (?:much|many|expensive)|\b(?:costs?|prices?|salary|budget|dose|revenue|discount|allowance)\b"),
+        re.compile(
+            r"\bhow (?:much|many|expensive)|\b(?:costs?|prices?|salary|budget|dose|revenue|discount|allowance)\b"
+        ),
         _NUMBER,
     ),
     (re.compile(r"\bhow (?:long|late|soon|quickly|often)|\bwhen\b|\bwhat year\b"), _TIME),

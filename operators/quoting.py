@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from operators.conflicts import contradiction, newer_first
 from operators.extractive import Asked, Quote, candidates_in, cite, comparable, features, weighed
-from operators.injections import question_without_instructions
 from operators.ports import PassageSearch
-from operators.queries import about_user
+from operators.queries import about_user, core_of
 from operators.safety import masked
 from schemas.answers import Citation, Grounded, Passage
 from schemas.questions import Question
@@ -15,14 +14,15 @@ from schemas.questions import Question
 __all__ = ["NOT_THERE", "Quoted", "quoted_answer", "quotes_for"]
 
 QUOTED = "From your documents: "
-NOT_THERE = "Not in your documents, as far as they can be searched without a language model."
-NEAREST = " The nearest passage: "
-SURE = 0.37
+NOT_THERE = "That is not in your documents."
+NOT_CLEAR = "Your documents hold no clear answer. Nearest: "
+SURE = 0.35
 """Chance from which a quote counts as an answer; below it is only pointed to; chosen on the dev questions."""
 POINTED = 0.05
-BESIDE = 0.6
+BESIDE = 0.3
 """A further quote is shown when its chance is at least this share of the best one's."""
-MOST_QUOTES = 2
+MOST_QUOTES = 3
+MOST_NEAREST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ async def quotes_for(
     candidates = candidates_in(found)
     if not candidates:
         return []
-    text = question_without_instructions(question.text)
+    text = core_of(question.text)
     asked = Asked(text, query, about_user(question.text, kind))
     texts = comparable(candidates, found)
     near = await search.likeness(text, texts)
@@ -55,8 +55,11 @@ def quoted_answer(quotes: Sequence[Quote], question: str) -> Quoted:
         return Quoted((NOT_THERE,), (), "none")
     best = quotes[0]
     if best.score < SURE:
-        pointing = (NOT_THERE, NEAREST, f"{_shown(best, question)} [1]")
-        return Quoted(pointing, (cite(1, best),), "none")
+        nearest = quotes[:MOST_NEAREST]
+        shown = " ".join(f"{_shown(one, question)} [{number}]" for number, one in enumerate(nearest, start=1))
+        return Quoted(
+            (NOT_CLEAR, shown), tuple(cite(number, one) for number, one in enumerate(nearest, start=1)), "none"
+        )
     other = contradiction(best, quotes[1:])
     if other is not None:
         newer, older = newer_first(best, other)
@@ -65,7 +68,7 @@ def quoted_answer(quotes: Sequence[Quote], question: str) -> Quoted:
             f" The older one ({_named(older)}): {_shown(older, question)} [2]",
         )
         return Quoted(differing, (cite(1, newer), cite(2, older)), "fully")
-    chosen = [one for one in quotes[:MOST_QUOTES] if one is best or one.score >= max(SURE, BESIDE * best.score)]
+    chosen = [one for one in quotes[:MOST_QUOTES] if one is best or one.score >= BESIDE * best.score]
     pieces = [QUOTED]
     for marker, quote in enumerate(chosen, start=1):
         pieces.append(f"{_shown(quote, question)} [{marker}]" + (" " if marker < len(chosen) else ""))

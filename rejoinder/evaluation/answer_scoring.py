@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _MARKER = re.compile(r"\s*\[(\d{1,2})\]")
 _CLAIM = re.compile(r"[^\n]*?(?:[.!?](?:\s*\[\d{1,2}\])*(?=\s|$)|$)", re.MULTILINE)
 _REFUSAL = re.compile(
-    r"\b(?:not in your documents|nothing on this|nothing about this|"
+    r"\b(?:not in your documents|no clear answer|nothing on this|nothing about this|"
     r"do(?:es)? not (?:say|hold|mention|contain|state|specify)|"
     r"don't (?:say|mention|contain)|no information|not (?:mentioned|stated|specified|provided|found|given)|"
     r"cannot (?:be )?(?:answer|find|found)|steht nicht|keine angabe)",
