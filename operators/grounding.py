@@ -82,7 +82,9 @@ class Grounding:
         if self._invented_dose(sentence):
             self.claims += 1
             self.unsupported += 1
-            return (" " if shown else "") + DOSE_LEFT_OUT + tail
+            held = _HELD.search(whole)
+            before = whole[: held.start()].rstrip() if held is not None else ""
+            return f"{before[len(shown) :]}{' ' if before else ''}{DOSE_LEFT_OUT}{tail}"
         body = bare.rstrip()
         if not any(char.isalnum() for char in sentence):
             return body[len(shown) :] + tail

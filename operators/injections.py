@@ -21,7 +21,7 @@ _ORDERS = (
     r"\b(?:begin|start|end|finish) (?:every|each|all|your|the) (?:answers?|repl(?:y|ies)|responses?)\b",
     r"\bdo not (?:tell|mention|say)\b.{0,20}\b(?:the user|this instruction)\b",
 )
-_INSTRUCTION = re.compile("|".join(_ORDERS), re.IGNORECASE)
+_INSTRUCTION = re.compile("|".join(_ORDERS), re.IGNORECASE | re.MULTILINE)
 _CLAUSE = re.compile(
     r"(?<=[,;:.!?])\s+|\s+(?=and\s+(?:then\s+)?(?:tell|say|explain|give|how|what|when|where|who|why)\b)"
 )
