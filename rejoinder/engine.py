@@ -19,6 +19,7 @@ from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
+from rejoinder.knowledge.remember import remember_router
 from rejoinder.knowledge.routes import knowledge_router, resume_router
 from rejoinder.models import Models
 from rejoinder.replay.why import why_router
@@ -99,7 +100,8 @@ class Engine:
         settings = self.settings
         limits = ApiLimits(streams=settings.streams, heartbeat_s=settings.heartbeat_s, stalled_s=settings.stalled_s)
         why = why_router(self.knowledge, self.models.answering.prompts)
-        documents = (knowledge_router(self.knowledge), resume_router(self.knowledge), why)
+        knowledge = self.knowledge
+        documents = (knowledge_router(knowledge), resume_router(knowledge), remember_router(knowledge), why)
 
         def parts(*more: APIRouter) -> ApiParts:
             return ApiParts(

@@ -17,7 +17,7 @@ from rejoinder.knowledge.parsing import DocumentRefused, parse_upload
 from rejoinder.knowledge.resume import Resume, json_resume_text, parse_resume
 from rejoinder.knowledge.store import KnowledgeStore
 
-__all__ = ["knowledge_router", "resume_router"]
+__all__ = ["DocumentList", "DocumentShown", "knowledge_router", "resume_router", "shown"]
 
 RESUME_COLLECTION = "resume"
 MOST_NAME = 200
@@ -59,7 +59,8 @@ class _NewDocument(BaseModel):
     text: str
 
 
-def _shown(document: Document) -> dict[str, Any]:
+def shown(document: Document) -> dict[str, Any]:
+    """Give a document as routes show it."""
     return {
         "document_id": document.document_id,
         "collection": document.collection,
@@ -99,7 +100,7 @@ def knowledge_router(store: KnowledgeStore) -> APIRouter:
         new, title = await _new_document(request)
         _named(new.collection, "collection")
         _named(title, "title")
-        return _shown(await _stored(store.add, caller.owner_id, new.collection, title, new.text))
+        return shown(await _stored(store.add, caller.owner_id, new.collection, title, new.text))
 
     @router.get("/knowledge", response_model=DocumentList)
     def list_documents(
@@ -107,7 +108,7 @@ def knowledge_router(store: KnowledgeStore) -> APIRouter:
     ) -> Any:
         """List your documents, the resume included."""
         found = [one for one in store.documents(caller.owner_id) if collection in (None, one.collection)]
-        return {"documents": [_shown(document) for document in found]}
+        return {"documents": [shown(document) for document in found]}
 
     @router.get("/knowledge/{document_id}", response_model=DocumentWhole)
     def show_document(document_id: str, caller: CurrentCaller) -> Any:
@@ -115,7 +116,7 @@ def knowledge_router(store: KnowledgeStore) -> APIRouter:
         document = store.get(caller.owner_id, document_id)
         if document is None:
             raise Problem(404, "No such document")
-        return _shown(document)
+        return shown(document)
 
     @router.delete("/knowledge/{document_id}", status_code=204)
     def delete_document(document_id: str, caller: CurrentCaller) -> Response:
