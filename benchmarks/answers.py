@@ -56,13 +56,14 @@ def main() -> None:
     """Measure, store, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--llm", choices=["off", "local", "server"], default="off")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th question, for a slow model")
     parser.add_argument("--page", action="store_true", help="only write the page again from the stored results")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not options.page:
         set_up_logging("error")
         settings = Settings(_env_file=None, llm=options.llm) if options.llm != "server" else Settings(llm="server")
-        rows = measure(settings, SET, print)
+        rows = measure(settings, SET, print, every=options.every)
         results[{"off": "quotes", "local": "local model", "server": "server"}[options.llm]] = result_of(
             rows, options.llm, load_prompts(settings.prompts_dir).version
         )

@@ -24,6 +24,7 @@ def answers(
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for figures and answers; empty = print only.")] = None,
     llm: Annotated[str | None, typer.Option(help="auto, off, local or server; see docs/settings.md.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Ask every n-th question only, for models that are slow.")] = 1,
     *,
     retrieval: Annotated[bool, typer.Option("--retrieval", help="Only search; make no answers.")] = False,
 ) -> None:
@@ -36,7 +37,7 @@ def answers(
 
     set_up_logging("error")
     try:
-        rows = measure(settings, folder, typer.echo, retrieval_only=retrieval)
+        rows = measure(settings, folder, typer.echo, retrieval_only=retrieval, every=every)
     except (EngineError, ValueError) as error:
         raise fail(error) from None
     table = table_of(rows)

@@ -132,8 +132,9 @@ def _passage(document: Document, start: int, end: int, outline: Outline) -> Pass
 
 
 def _content(document: Document, start: int, end: int) -> bool:
+    """Say whether more stands between two places than headings and a name."""
     lines = document.text[start:end].splitlines()
-    return any(line.strip() and _level(document, line) is None for line in lines)
+    return sum(len(line.split()) for line in lines if _level(document, line) is None) >= LEAST_WORDS
 
 
 def _outline(document: Document) -> Outline:

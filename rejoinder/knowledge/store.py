@@ -100,10 +100,10 @@ class KnowledgeStore:
             documents = self._documents.everything()
             self._client.delete_collection("passages")
             self._passages = self._collection()
-            for document in documents:
-                indexed = self._indexed_of(document)
+            made = [(document, self._indexed_of(document)) for document in documents]
+            for document, indexed in made:
                 self._documents.put(document, len(indexed))
-                self._index(document, indexed)
+            self._index([(document, passage) for document, indexed in made for passage, _ in indexed])
             self._documents.setting("embedder", self._made)
             self._words.clear()
             if documents:
@@ -129,13 +129,15 @@ class KnowledgeStore:
         document = Document(document_id, owner_id, collection, title, source, text, now_text())
         with self._lock:
             indexed = self._indexed_of(document)
+            known = self._documents.get(document_id) is not None
             replaced = self._documents.put(document, len(indexed))
             try:
-                for old in (*replaced, document_id):
+                # Looking for vectors to delete costs as much as adding some; a new document has none.
+                for old in (*replaced, *([document_id] if known else [])):
                     if old != document_id:
                         self._indexed.pop(old, None)
                     self._passages.delete(where={"document_id": old})
-                self._index(document, indexed)
+                self._index([(document, passage) for passage, _ in indexed])
             except httpx.HTTPError as error:
                 self._documents.remove(document_id)
                 self._indexed.pop(document_id, None)
@@ -151,20 +153,22 @@ class KnowledgeStore:
             self._indexed[document.document_id] = known
         return known
 
-    def _index(self, document: Document, indexed: Sequence[Indexed]) -> None:
-        for begin in range(0, len(indexed), ADD_BATCH):
-            part = [passage for passage, _ in indexed[begin : begin + ADD_BATCH]]
-            vectors = self._embedder.embed([index_text(passage) for passage in part])
-            shared = {
-                "owner_id": document.owner_id,
-                "document_id": document.document_id,
-                "collection": document.collection,
-                "source": document.source,
-            }
+    def _index(self, passages: Sequence[tuple[Document, Passage]]) -> None:
+        for begin in range(0, len(passages), ADD_BATCH):
+            part = passages[begin : begin + ADD_BATCH]
+            vectors = self._embedder.embed([index_text(passage) for _, passage in part])
             self._passages.add(
-                ids=[passage.passage_id for passage in part],
+                ids=[passage.passage_id for _, passage in part],
                 embeddings=[row.tolist() for row in vectors],
-                metadatas=[shared for _ in part],
+                metadatas=[
+                    {
+                        "owner_id": document.owner_id,
+                        "document_id": document.document_id,
+                        "collection": document.collection,
+                        "source": document.source,
+                    }
+                    for document, _ in part
+                ],
             )
 
     def documents(self, owner_id: str) -> list[Document]:

@@ -1,7 +1,6 @@
 """Memory and minutes of a real session, and what is remembered of it afterwards."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -40,14 +39,14 @@ def test_minutes_cite_the_utterances_of_every_line(client: httpx.Client) -> None
     assert [one["text"] for one in minutes["decisions"]] == [
         "Ann: We have decided to move the launch to the twelfth of May."
     ]
-    assert [one["text"] for one in minutes["actions"]][0] == "Me: I'll tell the branches tomorrow."
+    assert minutes["actions"][0]["text"] == "Me: I'll tell the branches tomorrow."
     assert [one["text"] for one in minutes["open_questions"]] == ["Ann: What does the vendor say about the interface?"]
     known = {line["utterance_id"] for line in memory["said"]}
     lines = [one for name in ("decisions", "actions", "open_questions") for one in minutes[name]]
     assert all(one["utterance_ids"] and set(one["utterance_ids"]) <= known for one in lines)
     assert memory["summary"][0]["text"] == minutes["decisions"][0]["text"]
     assert memory["phase"]
-    assert [one["name"] for one in minutes["phases"]][0] == "small talk"
+    assert minutes["phases"][0]["name"] == "small talk"
 
 
 def test_minutes_as_markdown_hold_no_markup_of_the_speakers(client: httpx.Client) -> None:
