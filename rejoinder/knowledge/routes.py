@@ -21,6 +21,9 @@ __all__ = ["DocumentList", "DocumentShown", "knowledge_router", "resume_router",
 
 RESUME_COLLECTION = "resume"
 MOST_NAME = 200
+Profile = Annotated[
+    str, Query(pattern=r"^[a-z0-9-]{0,40}$", description="Which of several resumes; empty = the only one.")
+]
 
 
 class DocumentShown(BaseModel):
@@ -134,35 +137,46 @@ def resume_router(store: KnowledgeStore) -> APIRouter:
     schema = {"type": "object", "description": "{text}, or a JSON Resume", "properties": {"text": _TEXT}}
     example = {"text": "Ravi Menon\n\nExperience\nBackend engineer, Halden 2021 - 2024\n..."}
 
-    def current(owner_id: str) -> Document | None:
-        return next((one for one in store.documents(owner_id) if one.source == "resume"), None)
+    def current(owner_id: str, profile: str) -> Document | None:
+        wanted = _collection_of(profile)
+        return next(
+            (one for one in store.documents(owner_id) if one.source == "resume" and one.collection == wanted), None
+        )
 
     @router.post(
         "/resume", status_code=201, response_model=ResumeShown, openapi_extra=_body_docs(schema, _FILE_FORM, example)
     )
-    async def put_resume(request: Request, caller: CurrentCaller) -> Any:
-        """Store your resume, as text, JSON Resume or a file; it replaces the one before."""
+    async def put_resume(request: Request, caller: CurrentCaller, profile: Profile = "") -> Any:
+        """Store your resume, as text, JSON Resume or a file; it replaces the one before of the same profile.
+
+        A session that names `resume-PROFILE` among its collections uses this one only.
+        """
         text = await _resume_text(request)
-        document = await _stored(store.add, caller.owner_id, RESUME_COLLECTION, "Resume", text, "resume")
+        title = f"Resume ({profile})" if profile else "Resume"
+        document = await _stored(store.add, caller.owner_id, _collection_of(profile), title, text, "resume")
         return _resume_shown(document)
 
     @router.get("/resume", response_model=ResumeShown)
-    def get_resume(caller: CurrentCaller) -> Any:
+    def get_resume(caller: CurrentCaller, profile: Profile = "") -> Any:
         """Show your resume as it was understood."""
-        document = current(caller.owner_id)
+        document = current(caller.owner_id, profile)
         if document is None:
             raise Problem(404, "No resume yet")
         return _resume_shown(document)
 
     @router.delete("/resume", status_code=204)
-    def delete_resume(caller: CurrentCaller) -> Response:
+    def delete_resume(caller: CurrentCaller, profile: Profile = "") -> Response:
         """Delete your resume."""
-        document = current(caller.owner_id)
+        document = current(caller.owner_id, profile)
         if document is None or not store.delete(caller.owner_id, document.document_id):
             raise Problem(404, "No resume yet")
         return Response(status_code=204)
 
     return router
+
+
+def _collection_of(profile: str) -> str:
+    return f"{RESUME_COLLECTION}-{profile}" if profile else RESUME_COLLECTION
 
 
 def _resume_shown(document: Document) -> ResumeShown:

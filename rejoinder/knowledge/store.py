@@ -17,7 +17,7 @@ from operators.words import stems_of
 from rejoinder.knowledge.cutting import CUT_VERSION, Document, passages_of
 from rejoinder.knowledge.documents import Documents, now_text
 from rejoinder.knowledge.nearness import SentenceVectors
-from rejoinder.knowledge.words import Indexed, WordIndex, index_text
+from rejoinder.knowledge.words import Indexed, WordIndex, index_text, profiles_and_rest
 from schemas.answers import Passage
 from schemas.base import derive_id
 from schemas.errors import LogUnavailable
@@ -235,7 +235,7 @@ class KnowledgeStore:
         weights = [1.0] * len(rankings)
         if scope.about_user:
             of_resume = self._rankings(words, query, scope, ways, resume_only=True)
-            rankings += [*of_resume, words.in_years_of(query)]
+            rankings += [*of_resume, words.in_years_of(query, scope)]
             weights += [*[1.0] * len(of_resume), YEAR_WEIGHT]
         ranked = fuse(rankings, limit, weights)
         return [words.passages[words.by_id[name]].model_copy(update={"score": score}) for name, score in ranked]
@@ -249,12 +249,7 @@ class KnowledgeStore:
         return [[words.passages[number].passage_id for number in told], [one for one in near if one in words.by_id]]
 
     def _nearest(self, query: str, scope: SearchScope, *, resume_only: bool) -> list[str]:
-        where: dict[str, Any] = {"owner_id": scope.owner_id}
-        if resume_only:
-            where = {"$and": [where, {"source": "resume"}]}
-        elif scope.collections:
-            chosen = {"$or": [{"collection": {"$in": list(scope.collections)}}, {"source": "resume"}]}
-            where = {"$and": [where, chosen]}
+        where = _where(scope, resume_only=resume_only)
         vector = self._embedder.embed([query])[0].tolist()
         with self._lock:
             try:
@@ -277,6 +272,18 @@ class KnowledgeStore:
             for session in self._sessions:
                 session.close()
             self._passages, self._client = None, None
+
+
+def _where(scope: SearchScope, *, resume_only: bool) -> dict[str, Any]:
+    """Give what the vector store may look at; the same as `WordIndex.mask`."""
+    profiles, rest = profiles_and_rest(scope)
+    resume: dict[str, Any] = {"source": "resume"}
+    if profiles:
+        resume = {"$and": [resume, {"collection": {"$in": profiles}}]}
+    other: dict[str, Any] = {"source": "knowledge"}
+    if rest:
+        other = {"$and": [other, {"collection": {"$in": rest}}]}
+    return {"$and": [{"owner_id": scope.owner_id}, resume if resume_only else {"$or": [resume, other]}]}
 
 
 def _collection_gone() -> type[Exception]:

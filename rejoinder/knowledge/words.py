@@ -10,7 +10,7 @@ from operators.ports import SearchScope
 from operators.words import stems_of
 from schemas.answers import Passage
 
-__all__ = ["Indexed", "WordIndex", "index_text"]
+__all__ = ["Indexed", "WordIndex", "index_text", "profiles_and_rest"]
 
 _YEAR = re.compile(r"\b((?:19|20)\d\d)\b")
 _PERIOD = re.compile(
@@ -25,6 +25,17 @@ Indexed = tuple[Passage, list[str]]
 def index_text(passage: Passage) -> str:
     """Give what a passage is found by: its words, and the title and headings that say what they are about."""
     return ": ".join(part for part in (passage.title, passage.heading, passage.text) if part)
+
+
+def profiles_and_rest(scope: SearchScope) -> tuple[list[str], list[str]]:
+    """Give the resumes that a scope names among its collections, and the other collections; empty = all of them."""
+    profiles = [one for one in scope.collections if one == "resume" or one.startswith("resume-")]
+    return profiles, [one for one in scope.collections if one not in profiles]
+
+
+def _allows(profiles: list[str], rest: list[str], passage: Passage) -> bool:
+    named = profiles if passage.source == "resume" else rest
+    return not named or passage.collection in named
 
 
 class WordIndex:
@@ -49,10 +60,9 @@ class WordIndex:
         """Give which passages a scope allows, one bool each."""
         known = self._masks.get(scope.collections)
         if known is None:
-            known = self._masks[scope.collections] = np.array(
-                [not scope.collections or one.source == "resume" or one.collection in scope.collections
-                 for one in self.passages], bool,
-            )  # fmt: skip
+            profiles, rest = profiles_and_rest(scope)
+            allowed = [_allows(profiles, rest, one) for one in self.passages]
+            known = self._masks[scope.collections] = np.array(allowed, bool)
         return known
 
     def matching(self, query: str, scope: SearchScope, most: int, *, resume_only: bool = False) -> list[int]:
@@ -60,18 +70,18 @@ class WordIndex:
         wanted = stems_of(query)
         if self._index is None or not wanted:
             return []
-        allowed = self._resume if resume_only else self.mask(scope)
+        allowed = self.mask(scope) & self._resume if resume_only else self.mask(scope)
         scores = np.where(allowed, self._index.get_scores(wanted), 0.0)
         best = np.argsort(-scores, kind="stable")[:most]
         return [int(number) for number in best if scores[number] > 0]
 
-    def in_years_of(self, query: str) -> list[str]:
+    def in_years_of(self, query: str, scope: SearchScope) -> list[str]:
         """Give the passages of the resume whose dated position covers a year that the query names."""
         years = [int(year) for year in _YEAR.findall(query)]
         return [
             one.passage_id
-            for one in self.passages
-            if one.source == "resume" and any(_covers(one, year) for year in years)
+            for one, allowed in zip(self.passages, self.mask(scope), strict=True)
+            if allowed and one.source == "resume" and any(_covers(one, year) for year in years)
         ]
 
 

@@ -165,3 +165,19 @@ def test_a_document_is_dated_by_what_it_says_else_by_when_it_came(text: str, day
 def test_one_endless_line_is_cut_too() -> None:
     pieces = cut(document("word " * 50_000, "knowledge"))
     assert max(len(one.text.split()) for one in pieces) <= 130
+
+
+def test_a_session_that_names_a_profile_uses_that_resume_only(tmp_path: Path) -> None:
+    store = KnowledgeStore(tmp_path, load_embedder())
+    store.add("ann", "resume", "Resume", "Ann Lee\n\nSkills\nShe led the cats team at Volta for two years.", "resume")
+    store.add("ann", "resume-dogs", "Resume (dogs)", "Ann Lee\n\nSkills\nShe led the dogs team at Volta.", "resume")
+    store.add("ann", "volta", "Volta", "Volta has a cats team and a dogs team in Leeds.")
+    assert {one.title for one in found(store, "Who led a team at Volta?", "resume-dogs")} == {"Resume (dogs)", "Volta"}
+    assert {one.title for one in found(store, "Who led a team at Volta?", "resume")} == {"Resume", "Volta"}
+    assert {one.title for one in found(store, "Who led a team at Volta?", "volta")} == {
+        "Resume",
+        "Resume (dogs)",
+        "Volta",
+    }
+    assert {one.title for one in found(store, "Who led a team at Volta?", "other", "resume-dogs")} == {"Resume (dogs)"}
+    store.close()
