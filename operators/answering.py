@@ -81,6 +81,8 @@ class Answering:
         passages: How many passages are offered.
         prompt_chars: Longest prompt, characters (about four to a token).
         prompts: The wording of prompts.
+        careful: Ask the model only when a sentence probably answers, else point to what is nearest; for small models,
+            which rather invent than refuse.
     """
 
     search: PassageSearch
@@ -88,6 +90,7 @@ class Answering:
     passages: int = 6
     prompt_chars: int = 9_000
     prompts: PromptSet = PLAIN
+    careful: bool = False
 
     async def answer(self, question: Question, context: AnswerContext) -> AsyncGenerator[AnswerText | AnswerDone, None]:
         """Give pieces of text and then exactly one `AnswerDone`.
@@ -103,14 +106,15 @@ class Answering:
         version = self.search.version(context.scope.owner_id)
         found = await find_passages(self.search, question, context, self.passages)
         receipt = Receipt(causes=context.causes, passages=tuple(map(used, found)), index_version=version)
-        if self.model is None:
+        if self.model is None or self.careful:
             quotes = await quotes_for(self.search, question, search_query(question, context), context.kind, found)
             made = quoted_answer(quotes, question.text)
-            for piece in made.pieces:
-                yield AnswerText(piece)
-            text = "".join(made.pieces)
-            yield AnswerDone(text, made.citations, "extractive", receipt=receipt, grounded=made.grounded)
-            return
+            if self.model is None or made.grounded == "none":
+                for piece in made.pieces:
+                    yield AnswerText(piece)
+                text = "".join(made.pieces)
+                yield AnswerDone(text, made.citations, "extractive", receipt=receipt, grounded=made.grounded)
+                return
         async for one in self._written(self.model, question, context, found, receipt):
             yield one
 
@@ -132,7 +136,7 @@ class Answering:
             }
         )
         said = " ".join([*(line.text for line in context.said), *(note.text for note in context.notes), question.text])
-        grounding = Grounding(found, said, f"{self.prompts.rules}\n{canary_of(question)}", canary_of(question))
+        grounding = Grounding(found, said, messages[0].text, canary_of(question))
         text, usage, finish = "", ModelUsage(), None
         pieces: Any = model.generate(messages)
         async with aclosing(pieces):
@@ -141,6 +145,9 @@ class Answering:
                     text += shown
                     yield AnswerText(shown)
                 usage, finish = piece.usage or usage, piece.finish or finish
+                if grounding.stopped:
+                    finish = "complete"  # nothing more of it would be shown, and every token costs
+                    break
         if finish is None:
             raise ModelFailed("the model broke off before the end of its answer")
         if rest := grounding.close():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from operators.support import asserts, doses_in, supporter, supports
+from operators.words import stems_of
 from schemas.answers import Passage
 
 __all__ = ["DOSE_LEFT_OUT", "UNSUPPORTED", "Grounding"]
@@ -13,8 +14,12 @@ UNSUPPORTED = "(not in your documents)"
 DOSE_LEFT_OUT = "(An amount of medicine was left out here: it is not in your documents. Ask a clinician.)"
 _MARKER = re.compile(r"\s*\[(\d{1,2}(?:\s*,\s*\d{1,2})*)\]")
 _END = re.compile(r"[.!?…][\"')\]]*(?:\s*\[\d{1,2}(?:\s*,\s*\d{1,2})*\])*(?=\s)|\n")
-_HELD = re.compile(r"[\d\[]")
+_HELD = re.compile(r"[\d\[<]")
+_FENCE = re.compile(r"</?data>\s*")
 LEAK_WORDS = 10
+LOOPS = 3
+"""A model that says the same sentence for the third time has lost its way."""
+LEAST_STEMS = 4
 
 
 @dataclass(slots=True)
@@ -41,6 +46,7 @@ class Grounding:
     _shown: str = ""
     _sentence: str = ""
     _cited: set[int] = field(default_factory=set)
+    _said: dict[str, int] = field(default_factory=dict)
 
     def feed(self, text: str) -> str:
         """Take the next piece; gives what may be shown now."""
@@ -75,10 +81,14 @@ class Grounding:
         if self._leaks(whole):
             self.stopped = True
             return ""
-        bare = _MARKER.sub("", whole)
+        bare = _FENCE.sub("", _MARKER.sub("", whole))
         sentence = bare.strip()
         tail = whole[len(whole.rstrip()) :]
         given = [int(number) for marker in _MARKER.findall(whole) for number in marker.split(",")]
+        self._said[sentence] = self._said.get(sentence, 0) + 1
+        if self._said[sentence] >= LOOPS and sentence:
+            self.stopped = True
+            return ""
         if self._invented_dose(sentence):
             self.claims += 1
             self.unsupported += 1
@@ -91,12 +101,15 @@ class Grounding:
         return body[len(shown) :] + self._mark(sentence, given) + tail
 
     def _mark(self, sentence: str, given: Sequence[int]) -> str:
+        if sentence.endswith("?"):
+            return ""
+        claims = asserts(sentence)
         number = supporter(sentence, self.passages, given)
-        if number is not None and (given or asserts(sentence) or number not in self._cited):
+        if number is not None and (given or claims or len(stems_of(sentence)) >= LEAST_STEMS):
             self.claims += 1
             self._cited.add(number)
             return f" [{number}]"
-        if number is not None or not (asserts(sentence) or given) or supports(self.known, sentence):
+        if number is not None or not (claims or given) or supports(self.known, sentence):
             return ""
         self.claims += 1
         self.unsupported += 1

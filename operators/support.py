@@ -40,13 +40,13 @@ def doses_in(text: str) -> list[str]:
 
 def asserts(sentence: str) -> bool:
     """Say whether a sentence claims a fact that can be wrong: it holds a figure or a name, and asks nothing."""
-    if _ASKS.search(sentence):
+    if _ASKS.search(sentence) or not any(char.isalpha() for char in sentence):
         return False
     return bool(_FIGURE.search(sentence) or _PROPER.search(sentence))
 
 
 def supports(text: str, sentence: str) -> bool:
-    """Say whether a text holds what a sentence says: all its figures, and half of its content words.
+    """Say whether a text holds what a sentence says: all its figures and names, and half of its content words.
 
     >>> supports("Standby pays 350 pounds a week.", "It pays 350 pounds for standby.")
     True
@@ -54,6 +54,9 @@ def supports(text: str, sentence: str) -> bool:
     False
     """
     if figures_in(sentence) - figures_in(text):
+        return False
+    lower = text.lower()
+    if any(name.lower() not in lower for name in _PROPER.findall(sentence)):
         return False
     said = set(stems_of(_FIGURE.sub(" ", sentence)))
     there = set(stems_of(text))

@@ -46,6 +46,7 @@ class Models:
             passages=LOCAL_PASSAGES if small else 6,
             prompt_chars=min(chars, LOCAL_PROMPT_CHARS) if small else chars,
             prompts=load_prompts(settings.prompts_dir),
+            careful=small,
         )
         self.answers = model.name if model else "extractive"
 

@@ -56,6 +56,17 @@ def test_words_without_facts_go_through_as_they_are() -> None:
     assert run(text, STANDBY) == text
 
 
+def test_a_claim_about_a_name_that_the_passage_does_not_hold_is_marked() -> None:
+    assert run("The standby in Berlin pays the first person.", STANDBY).endswith(UNSUPPORTED)
+
+
+def test_a_model_that_repeats_itself_is_stopped_and_fences_are_not_shown() -> None:
+    grounding = Grounding((STANDBY,))
+    assert grounding.feed("I see. The same. The same. The same. The same. More.").count("The same.") == 2
+    assert grounding.stopped
+    assert "data" not in run("<data>\nI see.\n</data>\nGood.", STANDBY)
+
+
 def test_words_are_shown_at_once_and_figures_only_when_their_sentence_is_whole() -> None:
     grounding = Grounding((STANDBY,))
     assert grounding.feed("Standby pays ") == "Standby pays"
@@ -86,6 +97,8 @@ def test_an_answer_that_repeats_its_rules_or_its_mark_ends_there() -> None:
     assert "mark-12" not in shown
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\n", "[1]", "[9] [", "1.", "... [1] ...", "a" * 5_000, "1" * 5_000])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\n", "[1]", "[9] [", "1.", "... [1] ...", "< <data", "a" * 5_000, "1" * 5_000]
+)
 def test_odd_text_breaks_nothing(text: str) -> None:
     assert len(run(text, STANDBY)) <= len(text) + 40
