@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, captions, health, minutes, sessions, stream
+from api import answers, captions, coaching, health, minutes, sessions, stream
 from api.deps import ApiParts, Door
 from api.errors import ProblemBody, install_errors
 from api.metrics import CountRequests, Metrics
@@ -55,7 +55,15 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     install_errors(app)
     routers = [health.router] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
     if doors == "all":
-        routers = [sessions.router, captions.router, stream.router, answers.router, minutes.router, *routers]
+        routers = [
+            sessions.router,
+            captions.router,
+            stream.router,
+            answers.router,
+            minutes.router,
+            coaching.router,
+            *routers,
+        ]
     for router in routers:
         app.include_router(router)
     if doors == "all" and parts.page_dir is not None:

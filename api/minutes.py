@@ -15,7 +15,7 @@ from operators.minutes import Minutes, Phase, minutes_of, running_summary
 from schemas.meeting import MeetingOpened
 from schemas.memory import MemoryUpdate, Note, Said
 
-__all__ = ["Remembered", "markdown_of", "remembered", "router"]
+__all__ = ["Remembered", "markdown_of", "plain", "remembered", "router"]
 
 router = APIRouter(prefix="/api", tags=["answers"], responses=PROBLEMS)
 _TITLES = {
@@ -167,10 +167,10 @@ async def get_summary(
 
 def markdown_of(minutes: Minutes, title: str) -> str:
     """Give minutes as Markdown; an empty section is left out."""
-    parts = [f"# {_plain(title)}"]
+    parts = [f"# {plain(title)}"]
     for name, lines in minutes.sections.items():
         if lines:
-            shown = [f"- {_plain(line.text)}{_at(line.start_s)}" for line in lines]
+            shown = [f"- {plain(line.text)}{_at(line.start_s)}" for line in lines]
             parts.append(f"## {_TITLES[name]}\n\n" + "\n".join(shown))
     if minutes.phases:
         shown = [f"- {phase.name}{_at(phase.start_s)}" for phase in minutes.phases]
@@ -182,6 +182,6 @@ def _at(start_s: float | None) -> str:
     return "" if start_s is None else f" ({int(start_s) // 60}:{int(start_s) % 60:02})"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Give text in which what people said cannot become markup."""
     return "".join(f"\\{char}" if char in "\\`*_[]<>#|!" else char for char in text.replace("\n", " "))

@@ -92,3 +92,23 @@ def test_a_user_in_danger_gets_help_and_no_answer(client: httpx.Client) -> None:
     assert "116 123" in answer["text"]
     assert answer["grounded"] == "none"
     assert answer["citations"] == []
+
+
+def test_the_report_on_answers_comes_as_json_and_markdown(client: httpx.Client) -> None:
+    session = open_session(client, kind="interview")
+    say(
+        client,
+        session,
+        ("c1", "ann", 0, 4, "Tell me about a time you solved a hard problem."),
+        ("c2", "me", 6, 40, "In 2021 we were losing parcels. I had to find out why. I built a *tracker*."),
+    )
+    client.post(f"/api/sessions/{session}/end")
+    wait_for(lambda: client.get(f"/api/sessions/{session}/coaching").json()["answers"])
+    report = client.get(f"/api/sessions/{session}/coaching").json()
+    (answer,) = report["answers"]
+    assert [one["part"] for one in answer["star"]] == ["situation", "task", "action"]
+    assert answer["flags"] == ["no result"]
+    assert report["fillers_lower_bound"] is True
+    text = client.get(f"/api/sessions/{session}/coaching", params={"format": "markdown"}).text
+    assert "built a \\*tracker\\*" in text
+    assert "Parts of a story found: situation, task, action (75 %)" in text
