@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from operators.noting import Noted, corrects, defers, notes_of
+from operators.noting import Noted, corrects, defers, may_correct, notes_of
 from operators.phases import phase_of
 from schemas.base import Record, derive_id
 from schemas.meeting import AgendaMoved, MeetingClosed, MeetingOpened
@@ -180,11 +180,12 @@ def _dropped(recent: tuple[Remark, ...], spoken: Utterance, made: list[Noted]) -
     """Give the notes that an utterance makes void: its own of before, those it corrects, questions it answers."""
     kept = {one.note.note_id for one in made}
     replies = len(spoken.text.split()) >= LEAST_REPLY_WORDS and not defers(spoken.text)
+    correcting = [one.sentence for one in made if may_correct(one.sentence)]
     gone = []
     for one in recent:
         own = one.utterance_id == spoken.utterance_id and one.note_id not in kept
         same = one.speaker_id == spoken.speaker_id and one.utterance_id != spoken.utterance_id
-        corrected = same and any(corrects(noted.sentence, one.sentence) for noted in made)
+        corrected = same and any(corrects(sentence, one.sentence) for sentence in correcting)
         answered = one.kind == "open_question" and one.speaker_id != spoken.speaker_id and replies
         if own or corrected or answered:
             gone.append(one.note_id)

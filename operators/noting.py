@@ -11,7 +11,7 @@ from schemas.base import derive_id
 from schemas.memory import Note, NoteKind
 from schemas.speech import Utterance
 
-__all__ = ["Noted", "corrects", "defers", "notes_of"]
+__all__ = ["Noted", "corrects", "defers", "may_correct", "notes_of"]
 
 MOST_NOTE_CHARS = 280
 MOST_NOTES_EACH = 4
@@ -108,6 +108,9 @@ def corrects(later: str, earlier: str) -> bool:
     >>> corrects("In 2025 we had 60 users.", "In 2024 we had 40 users.")
     False
     """
+    # Without a word of correction it may be a series: so many last year, so many now.
+    if not may_correct(later):
+        return False
     new, old = figures_in(later), figures_in(earlier)
     if not new or not old or new == old:
         return False
@@ -115,8 +118,16 @@ def corrects(later: str, earlier: str) -> bool:
     if not before:
         return False
     shared = len(said & before) / len(before)
-    # Without a word of correction it may be a series: so many last year, so many now.
-    return shared >= SAME_SUBJECT and _CORRECTION.search(later) is not None
+    return shared >= SAME_SUBJECT
+
+
+def may_correct(text: str) -> bool:
+    """Say whether a sentence holds a word of correction.
+
+    >>> may_correct("Sorry, it is 40."), may_correct("It is 40.")
+    (True, False)
+    """
+    return _CORRECTION.search(text) is not None
 
 
 def defers(text: str) -> bool:
