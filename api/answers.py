@@ -16,15 +16,14 @@ from api.deps import Caller, CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
 from api.sessions import IdempotencyKey, SessionPath
 from api.stream import HEADERS
-from schemas.answers import Citation, answer_id_of
+from schemas.answers import Citation, Grounded, answer_id_of
 from schemas.base import Identifier, derive_id
 from schemas.codec import decode
 from schemas.errors import SchemaError
 from schemas.meeting import MeetingOpened
-from schemas.memory import Note, Said
 from schemas.questions import Question, QuestionWithdrawn
 
-__all__ = ["AnswerBoard", "AnswerShown", "ask_router", "router"]
+__all__ = ["AnswerBoard", "AnswerShown", "ask_router", "read_records", "router"]
 
 router = APIRouter(prefix="/api", tags=["answers"], responses=PROBLEMS)
 ask_router = APIRouter(prefix="/api", tags=["ask"], responses=PROBLEMS)
@@ -48,6 +47,7 @@ class AnswerShown(BaseModel):
     text: str = ""
     citations: list[Citation] = Field(default_factory=list)
     mode: Literal["model", "extractive"] | None = None
+    grounded: Grounded | None = None
     model: str = ""
     reason: str = ""
     first_delta_ms: float | None = None
@@ -61,13 +61,6 @@ class AnswerList(BaseModel):
 
     answers: list[AnswerShown]
     cursor: str
-
-
-class MemoryShown(BaseModel):
-    """What is remembered: the last lines and the notes."""
-
-    said: list[Said]
-    notes: list[Note]
 
 
 class AnswerBoard:
@@ -116,7 +109,7 @@ class AnswerBoard:
             row.text += record.text
         elif record.type == "answer":
             row.status, row.text, row.citations = "complete", record.text, list(record.citations)
-            row.mode, row.model = record.mode, record.model
+            row.mode, row.model, row.grounded = record.mode, record.model, record.grounded
             row.first_delta_ms, row.total_ms = record.first_delta_ms, record.total_ms
             row.prompt_tokens, row.answer_tokens = record.prompt_tokens, record.answer_tokens
         else:
@@ -130,29 +123,11 @@ async def get_answers(request: Request, session_id: SessionPath, caller: Current
     door = door_of(request)
     await door.session(session_id, caller)
     board = AnswerBoard()
-    cursor = await asyncio.to_thread(_feed, door, session_id, ["questions", "answers"], board.take)
+    cursor = await asyncio.to_thread(read_records, door, session_id, ["questions", "answers"], board.take)
     return AnswerList(answers=list(board.rows.values()), cursor=cursor)
 
 
-@router.get("/sessions/{session_id}/memory", response_model=MemoryShown)
-async def get_memory(request: Request, session_id: SessionPath, caller: CurrentCaller) -> Any:
-    """Read what is remembered of a session: every line said, and the notes kept with their utterances."""
-    door = door_of(request)
-    await door.session(session_id, caller)
-    said: dict[str, Said] = {}
-    notes: dict[str, Note] = {}
-
-    def take(update: Any) -> None:
-        said.update({line.utterance_id: line for line in update.said})
-        notes.update({note.note_id: note for note in update.notes_put})
-        for note_id in update.notes_dropped:
-            notes.pop(note_id, None)
-
-    await asyncio.to_thread(_feed, door, session_id, ["memory"], take)
-    return MemoryShown(said=list(said.values()), notes=list(notes.values()))
-
-
-def _feed(door: Door, session_id: str, topics: list[str], take: Any) -> str:
+def read_records(door: Door, session_id: str, topics: list[str], take: Any) -> str:
     """Hand every record of a session's topics to `take`; gives the cursor after the last."""
     cursor = door.parts.log.cursor_start()
     while records := door.parts.log.read_key(session_id, topics, cursor, READ_BATCH):
@@ -173,7 +148,7 @@ async def cancel_question(
     door = door_of(request)
     await door.session(session_id, caller)
     board = AnswerBoard()
-    await asyncio.to_thread(_feed, door, session_id, ["questions"], board.take)
+    await asyncio.to_thread(read_records, door, session_id, ["questions"], board.take)
     if question_id not in board.rows:
         raise Problem(404, "No such question")
     withdrawn = QuestionWithdrawn(

@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, audio, audio_posts, captions, health, sessions, stream, whip
+from api import answers, audio, audio_posts, captions, coaching, health, minutes, sessions, stream, whip
 from api.audio_tracks import Tracks
 from api.deps import ApiParts, Door
 from api.errors import Problem, ProblemBody, install_errors
@@ -65,7 +65,8 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     )
     if doors == "all":
         sound = [audio.router, audio_posts.router, whip.router]
-        routers = [sessions.router, captions.router, *sound, stream.router, answers.router, *routers]
+        told = [stream.router, answers.router, minutes.router, coaching.router]
+        routers = [sessions.router, captions.router, *sound, *told, *routers]
     for router in routers:
         app.include_router(router)
     if doors == "all" and parts.page_dir is not None:

@@ -322,6 +322,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
                 "prompt_tokens": done.prompt_tokens,
                 "answer_tokens": done.answer_tokens,
                 "receipt": done.receipt,
+                "grounded": done.grounded,
             }
         )
 

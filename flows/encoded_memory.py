@@ -21,6 +21,8 @@ class EncodedMemory:
 
     def apply(self, update: MemoryUpdate) -> None:
         """Take an update in; see `operators.memory.apply_update`."""
+        for utterance_id in update.said_dropped:
+            self.said.pop(utterance_id, None)
         for line in update.said:
             self.said[line.utterance_id] = line.model_dump_json().encode()
         while len(self.said) > WINDOW_LINES:

@@ -100,10 +100,15 @@ class TextEmbedder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SearchScope:
-    """Whose documents may be searched: one owner's, in these collections (empty = all of them) and the resume."""
+    """Whose documents may be searched: one owner's, in these collections (empty = all of them) and the resume.
+
+    Attributes:
+        about_user: The question is about the owner: passages of the resume count twice.
+    """
 
     owner_id: str
     collections: tuple[str, ...] = ()
+    about_user: bool = False
 
 
 class PassageSearch(Protocol):
@@ -111,6 +116,10 @@ class PassageSearch(Protocol):
 
     async def search(self, query: str, scope: SearchScope, limit: int) -> Sequence[Passage]:
         """Give at most `limit` passages, best first; never blocks the event loop."""
+        ...
+
+    async def likeness(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """Give how near each text is to a query in meaning, 1 = the same; never blocks the event loop."""
         ...
 
     def version(self, owner_id: str) -> str:

@@ -76,3 +76,34 @@ def questions(
     median_s, most_s = counts.latency_s(0.5), counts.latency_s(0.95)
     if median_s is not None and most_s is not None:
         typer.echo(f"latency median {median_s:.2f} s  p95 {most_s:.2f} s")
+
+
+@eval_app.command()
+def answers(
+    folder: Annotated[
+        Path, typer.Option("--set", help="Folder with questions.jsonl, collections/ and resumes/.", exists=True)
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for figures and answers; empty = print only.")] = None,
+    llm: Annotated[str | None, typer.Option(help="auto, off, local or server; see docs/settings.md.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Ask every n-th question only, for models that are slow.")] = 1,
+    *,
+    retrieval: Annotated[bool, typer.Option("--retrieval", help="Only search; make no answers.")] = False,
+) -> None:
+    """Ask every question of a set; measure what is found, cited, answered and refused."""
+    settings = settings_of(llm=llm)
+    from rejoinder.evaluation.answers import measure, result_of, table_of, write
+    from rejoinder.telemetry import set_up_logging
+    from rejoinder.wording import load_prompts
+    from schemas.errors import EngineError
+
+    set_up_logging("error")
+    try:
+        rows = measure(settings, folder, typer.echo, retrieval_only=retrieval, every=every)
+    except (EngineError, ValueError) as error:
+        raise fail(error) from None
+    table = table_of(rows)
+    typer.echo(table)
+    if out is not None:
+        model = "" if retrieval else settings.llm_chosen
+        write(out, "answers", result_of(rows, model, load_prompts(settings.prompts_dir).version), table)
+        typer.echo(f"Figures and all answers are in {out}.")

@@ -19,6 +19,7 @@ from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
+from rejoinder.knowledge.remember import remember_router
 from rejoinder.knowledge.routes import knowledge_router, resume_router
 from rejoinder.listening import Listening
 from rejoinder.models import Models
@@ -103,7 +104,9 @@ class Engine:
         """Give the app of the realtime port and the app of the Q&A port."""
         settings = self.settings
         limits = ApiLimits(streams=settings.streams, heartbeat_s=settings.heartbeat_s, stalled_s=settings.stalled_s)
-        documents = [knowledge_router(self.knowledge), resume_router(self.knowledge), why_router(self.knowledge)]
+        why = why_router(self.knowledge, self.models.answering.prompts)
+        knowledge = self.knowledge
+        documents = [knowledge_router(knowledge), resume_router(knowledge), remember_router(knowledge), why]
         if self.listening is not None:
             documents.append(models_router(self.listening.shelf, settings.speech_model))
 

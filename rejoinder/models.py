@@ -8,6 +8,7 @@ from operators.answering import Answering
 from operators.ports import LanguageModel, TextEmbedder
 from rejoinder.knowledge.store import KnowledgeStore
 from rejoinder.settings import Settings
+from rejoinder.wording import load_prompts
 from schemas.errors import ModelMissing
 
 __all__ = ["Models"]
@@ -44,6 +45,8 @@ class Models:
             model,
             passages=LOCAL_PASSAGES if small else 6,
             prompt_chars=min(chars, LOCAL_PROMPT_CHARS) if small else chars,
+            prompts=load_prompts(settings.prompts_dir),
+            careful=small,
         )
         self.answers = model.name if model else "extractive"
 

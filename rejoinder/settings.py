@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     llm_piece_s: float = Field(10.0, gt=0, description="Longest wait between two pieces, seconds.")
     llm_deadline_s: float = Field(60.0, gt=0, description="Longest time for a whole answer, seconds.")
     llm_prompt_chars: int = Field(9_000, ge=1_500, description="Longest prompt, characters.")
+    prompts_dir: Path | None = Field(
+        None,
+        description="Folder with your own wording of prompts; a file that is not there is taken from the shipped "
+        "ones (docs/answers.md).",
+    )
     embedder: Literal["onnx", "torch"] = Field(
         "onnx", description="What computes text vectors: `onnx` (default install) or `torch` (extra `gpu`)."
     )

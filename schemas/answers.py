@@ -14,11 +14,16 @@ __all__ = [
     "AnswerRecord",
     "Cause",
     "Citation",
+    "Grounded",
     "Passage",
     "PassageUsed",
     "Receipt",
     "answer_id_of",
 ]
+
+
+Grounded = Literal["fully", "partly", "none"]
+"""How far an answer is from the user's documents; "none": it says that they do not hold it, or nothing supports it."""
 
 
 class Passage(Strict):
@@ -28,6 +33,8 @@ class Passage(Strict):
         passage_id: Stable id of the piece.
         document_id: The document it was cut from.
         title: The document's title, to show.
+        heading: The headings above the piece within the document, outermost first, joined by " > ".
+        dated: The day the document says it is of, else the day it was added, YYYY-MM-DD; "" when unknown.
         source: "resume", "knowledge" or "meeting".
         start: First character of the piece in the document's text.
         end: One past its last character.
@@ -38,6 +45,8 @@ class Passage(Strict):
     document_id: Identifier
     collection: str = ""
     title: str
+    heading: str = ""
+    dated: str = ""
     source: Literal["resume", "knowledge", "meeting"]
     text: str
     start: Annotated[int, Field(ge=0)] = 0
@@ -123,6 +132,7 @@ class Answer(AnswerBase):
     Attributes:
         mode: "model" when a language model wrote it, "extractive" when it is quoted from the documents.
         receipt: What it was made from.
+        grounded: How far the documents support it; None in answers of earlier versions.
         first_delta_ms: From the moment the answering step took the question to the first piece; None when unknown.
     """
 
@@ -137,6 +147,7 @@ class Answer(AnswerBase):
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     receipt: Receipt | None = None
+    grounded: Grounded | None = None
 
 
 class AnswerFailed(AnswerBase):

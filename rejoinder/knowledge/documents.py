@@ -1,21 +1,14 @@
-"""The documents as they were given, and how they are cut into passages."""
+"""The documents as they were given."""
 
-import functools
 import sqlite3
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
+from rejoinder.knowledge.cutting import Document
 from rejoinder.migrations import open_database
-from schemas.base import derive_id
 
-__all__ = ["Document", "Documents", "Piece", "cut"]
-
-PIECE_WORDS = 120
-"""Long enough for a fact with its context, short enough for the embedder's 256 tokens."""
+__all__ = ["Documents", "now_text"]
 
 SCRIPTS = (
     """CREATE TABLE documents(
@@ -26,47 +19,6 @@ SCRIPTS = (
     "ALTER TABLE documents ADD COLUMN pieces INTEGER NOT NULL DEFAULT -1",
 )
 _COLUMNS = "document_id, owner_id, collection, title, source, text, added_at"
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One document of one owner."""
-
-    document_id: str
-    owner_id: str
-    collection: str
-    title: str
-    source: Literal["resume", "knowledge"]
-    text: str
-    added_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A passage's place in its document: ``document.text[start:end] == text``."""
-
-    passage_id: str
-    text: str
-    start: int
-    end: int
-
-
-@functools.cache
-def _chunker() -> Callable[..., Any]:
-    from semchunk.semchunk import chunkerify
-
-    return chunkerify(lambda text: len(text.split()), PIECE_WORDS, memoize=False)
-
-
-def cut(document: Document) -> list[Piece]:
-    """Cut a document into passages of at most about 120 words, at the best places there are."""
-    if not document.text.strip():
-        return []
-    texts, places = _chunker()(document.text, offsets=True)
-    return [
-        Piece(derive_id(document.document_id, start, end), text, start, end)
-        for text, (start, end) in zip(texts, places, strict=True)
-    ]
 
 
 class Documents:

@@ -13,7 +13,8 @@ _NAMES = (
     "professional experience|career|education|training|skills|technical skills|core skills|projects|publications|"
     "certifications|certificates|languages|awards|interests|volunteering|references|contact"
 )
-_HEADING = re.compile(rf"^\s*(?:#+\s*)?\**\s*({_NAMES})\s*\**\s*:?\s*$", re.IGNORECASE | re.MULTILINE)
+# Only blanks of its own line belong to a heading: with line breaks among them, empty lines took seconds.
+_HEADING = re.compile(rf"^[ \t]*(?:#+[ \t]*)?\**[ \t]*({_NAMES})[ \t]*\**[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _YEARS = r"(?:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?\s+)?(?:19|20)\d\d"
 _PERIOD = re.compile(rf"({_YEARS})\s*(?:-|–|—|to|until)\s*({_YEARS}|present|now|today|current)", re.IGNORECASE)
 _EXPERIENCE = re.compile(r"experience|employment|work|career", re.IGNORECASE)

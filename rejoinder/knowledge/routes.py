@@ -12,15 +12,18 @@ from starlette.datastructures import UploadFile
 
 from api.deps import CurrentCaller
 from api.errors import PROBLEMS, Problem
-from rejoinder.knowledge.documents import Document
+from rejoinder.knowledge.cutting import Document
 from rejoinder.knowledge.parsing import DocumentRefused, parse_upload
 from rejoinder.knowledge.resume import Resume, json_resume_text, parse_resume
 from rejoinder.knowledge.store import KnowledgeStore
 
-__all__ = ["knowledge_router", "resume_router"]
+__all__ = ["DocumentList", "DocumentShown", "knowledge_router", "resume_router", "shown"]
 
 RESUME_COLLECTION = "resume"
 MOST_NAME = 200
+Profile = Annotated[
+    str, Query(pattern=r"^[a-z0-9-]{0,40}$", description="Which of several resumes; empty = the only one.")
+]
 
 
 class DocumentShown(BaseModel):
@@ -59,7 +62,8 @@ class _NewDocument(BaseModel):
     text: str
 
 
-def _shown(document: Document) -> dict[str, Any]:
+def shown(document: Document) -> dict[str, Any]:
+    """Give a document as routes show it."""
     return {
         "document_id": document.document_id,
         "collection": document.collection,
@@ -99,7 +103,7 @@ def knowledge_router(store: KnowledgeStore) -> APIRouter:
         new, title = await _new_document(request)
         _named(new.collection, "collection")
         _named(title, "title")
-        return _shown(await _stored(store.add, caller.owner_id, new.collection, title, new.text))
+        return shown(await _stored(store.add, caller.owner_id, new.collection, title, new.text))
 
     @router.get("/knowledge", response_model=DocumentList)
     def list_documents(
@@ -107,7 +111,7 @@ def knowledge_router(store: KnowledgeStore) -> APIRouter:
     ) -> Any:
         """List your documents, the resume included."""
         found = [one for one in store.documents(caller.owner_id) if collection in (None, one.collection)]
-        return {"documents": [_shown(document) for document in found]}
+        return {"documents": [shown(document) for document in found]}
 
     @router.get("/knowledge/{document_id}", response_model=DocumentWhole)
     def show_document(document_id: str, caller: CurrentCaller) -> Any:
@@ -115,7 +119,7 @@ def knowledge_router(store: KnowledgeStore) -> APIRouter:
         document = store.get(caller.owner_id, document_id)
         if document is None:
             raise Problem(404, "No such document")
-        return _shown(document)
+        return shown(document)
 
     @router.delete("/knowledge/{document_id}", status_code=204)
     def delete_document(document_id: str, caller: CurrentCaller) -> Response:
@@ -133,35 +137,46 @@ def resume_router(store: KnowledgeStore) -> APIRouter:
     schema = {"type": "object", "description": "{text}, or a JSON Resume", "properties": {"text": _TEXT}}
     example = {"text": "Ravi Menon\n\nExperience\nBackend engineer, Halden 2021 - 2024\n..."}
 
-    def current(owner_id: str) -> Document | None:
-        return next((one for one in store.documents(owner_id) if one.source == "resume"), None)
+    def current(owner_id: str, profile: str) -> Document | None:
+        wanted = _collection_of(profile)
+        return next(
+            (one for one in store.documents(owner_id) if one.source == "resume" and one.collection == wanted), None
+        )
 
     @router.post(
         "/resume", status_code=201, response_model=ResumeShown, openapi_extra=_body_docs(schema, _FILE_FORM, example)
     )
-    async def put_resume(request: Request, caller: CurrentCaller) -> Any:
-        """Store your resume, as text, JSON Resume or a file; it replaces the one before."""
+    async def put_resume(request: Request, caller: CurrentCaller, profile: Profile = "") -> Any:
+        """Store your resume, as text, JSON Resume or a file; it replaces the one before of the same profile.
+
+        A session that names `resume-PROFILE` among its collections uses this one only.
+        """
         text = await _resume_text(request)
-        document = await _stored(store.add, caller.owner_id, RESUME_COLLECTION, "Resume", text, "resume")
+        title = f"Resume ({profile})" if profile else "Resume"
+        document = await _stored(store.add, caller.owner_id, _collection_of(profile), title, text, "resume")
         return _resume_shown(document)
 
     @router.get("/resume", response_model=ResumeShown)
-    def get_resume(caller: CurrentCaller) -> Any:
+    def get_resume(caller: CurrentCaller, profile: Profile = "") -> Any:
         """Show your resume as it was understood."""
-        document = current(caller.owner_id)
+        document = current(caller.owner_id, profile)
         if document is None:
             raise Problem(404, "No resume yet")
         return _resume_shown(document)
 
     @router.delete("/resume", status_code=204)
-    def delete_resume(caller: CurrentCaller) -> Response:
+    def delete_resume(caller: CurrentCaller, profile: Profile = "") -> Response:
         """Delete your resume."""
-        document = current(caller.owner_id)
+        document = current(caller.owner_id, profile)
         if document is None or not store.delete(caller.owner_id, document.document_id):
             raise Problem(404, "No resume yet")
         return Response(status_code=204)
 
     return router
+
+
+def _collection_of(profile: str) -> str:
+    return f"{RESUME_COLLECTION}-{profile}" if profile else RESUME_COLLECTION
 
 
 def _resume_shown(document: Document) -> ResumeShown:

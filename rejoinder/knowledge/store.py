@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -12,10 +11,13 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from operators.extractive import stems_of
 from operators.ports import SearchScope, TextEmbedder
 from operators.retrieval import fuse
-from rejoinder.knowledge.documents import Document, Documents, Piece, cut, now_text
+from operators.words import stems_of
+from rejoinder.knowledge.cutting import CUT_VERSION, Document, passages_of
+from rejoinder.knowledge.documents import Documents, now_text
+from rejoinder.knowledge.nearness import SentenceVectors
+from rejoinder.knowledge.words import Indexed, WordIndex, index_text, profiles_and_rest
 from schemas.answers import Passage
 from schemas.base import derive_id
 from schemas.errors import LogUnavailable
@@ -26,16 +28,9 @@ logger = structlog.get_logger("knowledge")
 
 CANDIDATES = 30
 ADD_BATCH = 1_000
+YEAR_WEIGHT = 4.0
+"""A position that covers the year asked about comes before passages that merely sound alike."""
 SERVER_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """The BM25 index of one owner's passages, in the order of `passages`."""
-
-    passages: tuple[Passage, ...]
-    index: Any
-    version: str
 
 
 class KnowledgeStore:
@@ -61,12 +56,15 @@ class KnowledgeStore:
         self._folder, self._embedder = folder, embedder
         self._documents = Documents(folder / "documents.sqlite3")
         self._lock = threading.RLock()
-        self._words: dict[str, _Words] = {}
+        self._words: dict[str, WordIndex] = {}
+        self._indexed: dict[str, list[Indexed]] = {}
+        self._near = SentenceVectors(embedder)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="search")
         self._client: Any = None
         self._sessions: list[Any] = []
         self._passages: Any = self._open_vectors()
-        fresh = self._documents.setting("embedder") == embedder.name
+        self._made = f"{embedder.name}, cut {CUT_VERSION}"
+        fresh = self._documents.setting("embedder") == self._made
         if not follows and not (fresh and self._passages.count() == self._documents.piece_count()):
             self.rebuild()
 
@@ -102,11 +100,11 @@ class KnowledgeStore:
             documents = self._documents.everything()
             self._client.delete_collection("passages")
             self._passages = self._collection()
-            for document in documents:
-                pieces = cut(document)
-                self._documents.put(document, len(pieces))
-                self._index(document, pieces)
-            self._documents.setting("embedder", self._embedder.name)
+            made = [(document, self._indexed_of(document)) for document in documents]
+            for document, indexed in made:
+                self._documents.put(document, len(indexed))
+            self._index([(document, passage) for document, indexed in made for passage, _ in indexed])
+            self._documents.setting("embedder", self._made)
             self._words.clear()
             if documents:
                 logger.info("knowledge_rebuilt", documents=len(documents))
@@ -129,34 +127,48 @@ class KnowledgeStore:
             raise ValueError("the document holds no text")
         document_id = derive_id(owner_id, collection, title, text)
         document = Document(document_id, owner_id, collection, title, source, text, now_text())
-        pieces = cut(document)
         with self._lock:
-            replaced = self._documents.put(document, len(pieces))
+            indexed = self._indexed_of(document)
+            known = self._documents.get(document_id) is not None
+            replaced = self._documents.put(document, len(indexed))
             try:
-                for old in (*replaced, document_id):
+                # Looking for vectors to delete costs as much as adding some; a new document has none.
+                for old in (*replaced, *([document_id] if known else [])):
+                    if old != document_id:
+                        self._indexed.pop(old, None)
                     self._passages.delete(where={"document_id": old})
-                self._index(document, pieces)
+                self._index([(document, passage) for passage, _ in indexed])
             except httpx.HTTPError as error:
                 self._documents.remove(document_id)
+                self._indexed.pop(document_id, None)
                 raise LogUnavailable(f"the vector server does not answer: {type(error).__name__}") from None
             self._words.pop(owner_id, None)
         return document
 
-    def _index(self, document: Document, pieces: Sequence[Piece]) -> None:
-        for begin in range(0, len(pieces), ADD_BATCH):
-            part = pieces[begin : begin + ADD_BATCH]
-            # The title says what a passage is about when its words alone do not.
-            vectors = self._embedder.embed([f"{document.title}: {piece.text}" for piece in part])
-            shared = {
-                "owner_id": document.owner_id,
-                "document_id": document.document_id,
-                "collection": document.collection,
-                "source": document.source,
-            }
+    def _indexed_of(self, document: Document) -> list[Indexed]:
+        """Give a document's passages with their stems; a document never changes under its id."""
+        known = self._indexed.get(document.document_id)
+        if known is None:
+            known = [(passage, stems_of(index_text(passage))) for passage in passages_of(document)]
+            self._indexed[document.document_id] = known
+        return known
+
+    def _index(self, passages: Sequence[tuple[Document, Passage]]) -> None:
+        for begin in range(0, len(passages), ADD_BATCH):
+            part = passages[begin : begin + ADD_BATCH]
+            vectors = self._embedder.embed([index_text(passage) for _, passage in part])
             self._passages.add(
-                ids=[piece.passage_id for piece in part],
+                ids=[passage.passage_id for _, passage in part],
                 embeddings=[row.tolist() for row in vectors],
-                metadatas=[shared for _ in part],
+                metadatas=[
+                    {
+                        "owner_id": document.owner_id,
+                        "document_id": document.document_id,
+                        "collection": document.collection,
+                        "source": document.source,
+                    }
+                    for document, _ in part
+                ],
             )
 
     def documents(self, owner_id: str) -> list[Document]:
@@ -176,9 +188,10 @@ class KnowledgeStore:
             self._documents.remove(document_id)
             self._passages.delete(where={"document_id": document_id})
             self._words.pop(owner_id, None)
+            self._indexed.pop(document_id, None)
         return True
 
-    def _words_of(self, owner_id: str) -> _Words:
+    def _words_of(self, owner_id: str) -> WordIndex:
         with self._lock:
             version = self._documents.version()
             if version != self._version:
@@ -188,25 +201,9 @@ class KnowledgeStore:
             if known is not None:
                 return known
             documents = self._documents.of_owner(owner_id)
-            passages = tuple(
-                Passage(
-                    passage_id=piece.passage_id,
-                    document_id=document.document_id,
-                    collection=document.collection,
-                    title=document.title,
-                    source=document.source,
-                    text=piece.text,
-                    start=piece.start,
-                    end=piece.end,
-                )
-                for document in documents
-                for piece in cut(document)
-            )
-            made = self._words[owner_id] = _Words(
-                passages,
-                _bm25(passages),
-                derive_id(self._embedder.name, *sorted(document.document_id for document in documents))[:16],
-            )
+            indexed = [one for document in documents for one in self._indexed_of(document)]
+            identity = derive_id(self._made, *sorted(document.document_id for document in documents))[:16]
+            made = self._words[owner_id] = WordIndex(indexed, identity)
             return made
 
     def version(self, owner_id: str) -> str:
@@ -218,26 +215,41 @@ class KnowledgeStore:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self.search_now, query, scope, limit)
 
-    def search_now(self, query: str, scope: SearchScope, limit: int) -> list[Passage]:
-        """Search and wait; meant for threads that may block."""
-        words = self._words_of(scope.owner_id)
-        allowed = {
-            passage.passage_id: passage
-            for passage in words.passages
-            if passage.source == "resume" or not scope.collections or passage.collection in scope.collections
-        }
-        if not allowed or not query.strip():
-            return []
-        near = self._nearest(query, scope)
-        told = _matching(words, query)
-        ranked = fuse([[one for one in ranking if one in allowed] for ranking in (told, near)], limit)
-        return [allowed[name].model_copy(update={"score": score}) for name, score in ranked]
+    async def likeness(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """Give how near each text is to a query; see `operators.ports.PassageSearch`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self.likeness_now, query, texts)
 
-    def _nearest(self, query: str, scope: SearchScope) -> list[str]:
-        where: dict[str, Any] = {"owner_id": scope.owner_id}
-        if scope.collections:
-            chosen = {"$or": [{"collection": {"$in": list(scope.collections)}}, {"source": "resume"}]}
-            where = {"$and": [where, chosen]}
+    def likeness_now(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Compare and wait; sentences of passages that were compared lately are not computed again."""
+        return self._near.likeness(query, texts)
+
+    def search_now(
+        self, query: str, scope: SearchScope, limit: int, ways: Sequence[str] = ("words", "vectors")
+    ) -> list[Passage]:
+        """Search and wait; meant for threads that may block. `ways` chooses between words, vectors and both."""
+        words = self._words_of(scope.owner_id)
+        if not query.strip() or not words.mask(scope).any():
+            return []
+        rankings = self._rankings(words, query, scope, ways)
+        weights = [1.0] * len(rankings)
+        if scope.about_user:
+            of_resume = self._rankings(words, query, scope, ways, resume_only=True)
+            rankings += [*of_resume, words.in_years_of(query, scope)]
+            weights += [*[1.0] * len(of_resume), YEAR_WEIGHT]
+        ranked = fuse(rankings, limit, weights)
+        return [words.passages[words.by_id[name]].model_copy(update={"score": score}) for name, score in ranked]
+
+    def _rankings(
+        self, words: WordIndex, query: str, scope: SearchScope, ways: Sequence[str], *, resume_only: bool = False
+    ) -> list[list[str]]:
+        told = words.matching(query, scope, CANDIDATES, resume_only=resume_only) if "words" in ways else []
+        near = self._nearest(query, scope, resume_only=resume_only) if "vectors" in ways else []
+        # A vector may outlive its document by a moment; what has no words any more is not found.
+        return [[words.passages[number].passage_id for number in told], [one for one in near if one in words.by_id]]
+
+    def _nearest(self, query: str, scope: SearchScope, *, resume_only: bool) -> list[str]:
+        where = _where(scope, resume_only=resume_only)
         vector = self._embedder.embed([query])[0].tolist()
         with self._lock:
             try:
@@ -262,28 +274,19 @@ class KnowledgeStore:
             self._passages, self._client = None, None
 
 
+def _where(scope: SearchScope, *, resume_only: bool) -> dict[str, Any]:
+    """Give what the vector store may look at; the same as `WordIndex.mask`."""
+    profiles, rest = profiles_and_rest(scope)
+    resume: dict[str, Any] = {"source": "resume"}
+    if profiles:
+        resume = {"$and": [resume, {"collection": {"$in": profiles}}]}
+    other: dict[str, Any] = {"source": "knowledge"}
+    if rest:
+        other = {"$and": [other, {"collection": {"$in": rest}}]}
+    return {"$and": [{"owner_id": scope.owner_id}, resume if resume_only else {"$or": [resume, other]}]}
+
+
 def _collection_gone() -> type[Exception]:
     from chromadb.errors import NotFoundError
 
     return NotFoundError
-
-
-def _bm25(passages: Sequence[Passage]) -> Any:
-    if not passages:
-        return None
-    import bm25s
-
-    index = bm25s.BM25()
-    # An empty list of words breaks the index; a word that nobody asks for does not.
-    index.index([stems_of(f"{p.title} {p.text}") or ["\x00"] for p in passages], show_progress=False)
-    return index
-
-
-def _matching(words: _Words, query: str) -> list[str]:
-    """Give the passages that share words with the query, best first."""
-    wanted = stems_of(query)
-    if words.index is None or not wanted:
-        return []
-    scores = words.index.get_scores(wanted)
-    best = scores.argsort()[::-1][:CANDIDATES]
-    return [words.passages[int(number)].passage_id for number in best if scores[number] > 0]

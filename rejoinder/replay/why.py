@@ -12,8 +12,9 @@ from api.sessions import SessionPath
 from eventlog.base import EventLog
 from operators.answering import AnswerContext, messages_for, search_query
 from operators.memory import EMPTY_MEMORY, apply_update
-from operators.ports import SearchScope
-from operators.prompts import PROMPT_VERSION, prompt_hash
+from operators.ports import Message, SearchScope
+from operators.prompts import PromptSet, prompt_hash
+from rejoinder.knowledge.cutting import passage_of
 from rejoinder.knowledge.store import KnowledgeStore
 from rejoinder.replay.inputs import everything_of
 from schemas.answers import Answer, Passage, Receipt
@@ -65,7 +66,7 @@ class Why(BaseModel):
     index_now: str
 
 
-def why_router(store: KnowledgeStore) -> APIRouter:
+def why_router(store: KnowledgeStore, prompts: PromptSet) -> APIRouter:
     """Give the route that explains an answer."""
     router = APIRouter(prefix="/api", tags=["answers"], responses=PROBLEMS)
 
@@ -74,7 +75,7 @@ def why_router(store: KnowledgeStore) -> APIRouter:
         """Show what an answer was made from, built again from its receipt: question, memory, passages, prompt."""
         door = door_of(request)
         await door.session(session_id, caller)
-        found = await asyncio.to_thread(explain, door.parts.log, store, session_id, answer_id)
+        found = await asyncio.to_thread(explain, door.parts.log, (store, prompts), session_id, answer_id)
         if found is None:
             raise Problem(404, "No such answer")
         return found
@@ -82,8 +83,9 @@ def why_router(store: KnowledgeStore) -> APIRouter:
     return router
 
 
-def explain(log: EventLog, store: KnowledgeStore, session_id: str, answer_id: str) -> Why | None:
-    """Build an answer's input again; None when there is no such answer."""
+def explain(log: EventLog, known: tuple[KnowledgeStore, PromptSet], session_id: str, answer_id: str) -> Why | None:
+    """Build an answer's input again from the documents and the wording now; None when there is no such answer."""
+    store, prompts = known
     answer, rest = None, []
     for record in everything_of(log, session_id, ["meeting", "questions", "memory", "answers"]):
         try:
@@ -111,9 +113,9 @@ def explain(log: EventLog, store: KnowledgeStore, session_id: str, answer_id: st
     shown, passages = _passages(store, context.scope.owner_id, receipt)
     if len(passages) < len(receipt.passages):
         reasons.append("a passage it was offered was deleted or changed since")
-    messages = messages_for(question, context, passages, receipt.prompt_chars) if receipt.prompt_hash else []
-    if receipt.prompt_hash and receipt.prompt_version != PROMPT_VERSION:
-        reasons.append(f"the prompt was of version {receipt.prompt_version}, this program builds {PROMPT_VERSION}")
+    messages = _messages(question, context, passages, receipt, prompts)
+    if receipt.prompt_hash and receipt.prompt_version != prompts.version:
+        reasons.append(f"the prompt was of version {receipt.prompt_version}, this program builds {prompts.version}")
     elif receipt.prompt_hash and prompt_hash(messages) != receipt.prompt_hash and not reasons:
         reasons.append("the prompt built again has another hash")
     return Why(
@@ -129,6 +131,12 @@ def explain(log: EventLog, store: KnowledgeStore, session_id: str, answer_id: st
         reasons=reasons,
         index_now=store.version(context.scope.owner_id),
     )
+
+
+def _messages(
+    question: Question, context: AnswerContext, passages: list[Passage], receipt: Receipt, prompts: PromptSet
+) -> list[Message]:
+    return messages_for(question, context, passages, receipt.prompt_chars, prompts) if receipt.prompt_hash else []
 
 
 def _context(rest: list[tuple[str, int, Any]], upto: dict[str, int]) -> AnswerContext:
@@ -157,18 +165,7 @@ def _passages(store: KnowledgeStore, owner_id: str, receipt: Receipt) -> tuple[l
         text = document.text[used.start : used.end] if document is not None else ""
         same = document is not None and derive_id(text)[:16] == used.text_hash
         if document is not None and same:
-            found.append(
-                Passage(
-                    passage_id=used.passage_id,
-                    document_id=used.document_id,
-                    collection=document.collection,
-                    title=document.title,
-                    source=document.source,
-                    text=text,
-                    start=used.start,
-                    end=used.end,
-                )
-            )
+            found.append(passage_of(document, used.start, used.end))
         shown.append(
             PassageShown(
                 passage_id=used.passage_id,

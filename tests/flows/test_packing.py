@@ -81,6 +81,7 @@ def update(number: int, said: list[int], put: list[int], dropped: list[int]) -> 
         said=tuple(Said(utterance_id=f"u{one}", speaker_name="Ann", start_s=one, text=f"{number}") for one in said),
         notes_put=tuple(Note(note_id=f"n{one}", kind="fact", text=f"{number}", utterance_ids=("u",)) for one in put),
         notes_dropped=tuple(f"n{one}" for one in dropped),
+        said_dropped=tuple(f"u{one}" for one in dropped[::2]),
     )
 
 

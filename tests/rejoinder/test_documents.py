@@ -10,7 +10,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from models.embedder import load_embedder
 from operators.ports import SearchScope
-from rejoinder.knowledge.documents import cut
+from rejoinder.knowledge.cutting import cut
 from rejoinder.knowledge.parsing import DocumentRefused, ParseLimits, parse_upload
 from rejoinder.knowledge.store import KnowledgeStore
 
