@@ -15,7 +15,7 @@ from rejoinder.knowledge.store import KnowledgeStore
 
 RESULTS = Path(__file__).parent / "results" / "fresh.json"
 SCOPE = SearchScope("ann")
-TIMES = 20
+TIMES = 10
 
 
 def titles(store: KnowledgeStore, query: str) -> list[str]:
@@ -27,7 +27,7 @@ def measure(folder: Path, documents: int) -> dict[str, float]:
     """Fill a folder, open it, and add, find and delete documents beside the crowd; seconds."""
     lying = Documents(folder / "documents.sqlite3")
     for number in range(documents):
-        text = f"Project {number} is led by team {number % 97} and costs {number * 10} euros. " * 3
+        text = f"Project {number} is led by team {number % 97} and costs {number * 10} euros."
         lying.put(Document(f"d{number}", "ann", "crowd", f"Project {number}", "knowledge", text, "2026-01-01"), -1)
     lying.close()
     began = time.perf_counter()
