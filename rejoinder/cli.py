@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rejoinder import __version__
+from rejoinder.cli_analytics import analytics_app
 from rejoinder.cli_replay import replay_app
 from rejoinder.cli_roles import roles_app
 from rejoinder.cli_shared import DataDir, fail, settings_of
@@ -26,6 +27,7 @@ app.add_typer(keys_app, name="keys")
 
 app.add_typer(roles_app)
 app.add_typer(replay_app)
+app.add_typer(analytics_app, name="analytics")
 
 
 @app.callback(invoke_without_command=True)

@@ -17,6 +17,8 @@ from eventlog.base import EventLog
 from flows.run import FlowOptions, FlowRunner
 from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
+from rejoinder.analytics.owner import Analytics
+from rejoinder.analytics.routes import analytics_router
 from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.routes import knowledge_router, resume_router
@@ -84,6 +86,8 @@ class Engine:
         self.keys = KeyStore(data / "accounts.sqlite3", key_required=required)
         self.models = Models(settings, writes=flows)
         self.knowledge = self.models.knowledge
+        self.analytics = Analytics(settings, self.log) if flows and settings.analytics else None
+        self._key_required = required
         self.runner: FlowRunner | None = None
         self.view: _View | ProgressView
         if flows:
@@ -98,7 +102,16 @@ class Engine:
         """Give the app of the realtime port and the app of the Q&A port."""
         settings = self.settings
         limits = ApiLimits(streams=settings.streams, heartbeat_s=settings.heartbeat_s, stalled_s=settings.stalled_s)
-        documents = (knowledge_router(self.knowledge), resume_router(self.knowledge), why_router(self.knowledge))
+        documents: tuple[APIRouter, ...] = (
+            knowledge_router(self.knowledge),
+            resume_router(self.knowledge),
+            why_router(self.knowledge),
+        )
+        if self.analytics is not None:
+            readers, required = tuple(settings.analytics_readers), self._key_required
+            model = self.models.writer()
+            asking = analytics_router(self.analytics, readers=readers, key_required=required, model=model)
+            documents = (*documents, asking)
 
         def parts(*more: APIRouter) -> ApiParts:
             return ApiParts(
@@ -130,12 +143,16 @@ class Engine:
                 self.log.trim(topic.name, time.time() - topic.retention_s)
         if self.runner is not None:
             self.runner.start()
+        if self.analytics is not None:
+            self.analytics.start()
         logger.info("engine_started", flows=self.runner is not None)
 
     def stop(self) -> None:
         """Stop the flows with a last snapshot, then close everything."""
         if self.runner is not None:
             self.runner.stop()
+        if self.analytics is not None:
+            self.analytics.stop()
         if isinstance(self.view, ProgressView):
             self.view.close()
         self.models.close()

@@ -200,6 +200,10 @@ class AnalyticsStore:
         """
         return self._run(sql, arguments, None).rows
 
+    def tell(self, sql: str, arguments: Sequence[Any] | Mapping[str, Any] = ()) -> Answered:
+        """Give the answer to a question of our own with the names of its columns; raises as `rows` does."""
+        return self._run(sql, arguments, None)
+
     def one(self, sql: str, arguments: Sequence[Any] | Mapping[str, Any] = ()) -> tuple[Any, ...]:
         """Give the first row of a question of our own."""
         return self.rows(sql, arguments)[0]
@@ -267,6 +271,22 @@ class AnalyticsStore:
             timer.cancel()
             with contextlib.suppress(*_errors()):
                 cursor.close()
+
+    def copy_out(self, sql: str) -> None:
+        """Run a COPY of our own into the folder `exports`.
+
+        Raises:
+            LogUnavailable: It cannot be written.
+        """
+        import duckdb
+
+        cursor = self.cursor()
+        try:
+            cursor.execute(sql)
+        except duckdb.Error as error:
+            raise LogUnavailable(f"the export cannot be written: {_line(error)}") from error
+        finally:
+            cursor.close()
 
     def erase(self, session_ids: Sequence[str]) -> None:
         """Remove the rows of sessions from every run and take nothing more of them."""
