@@ -79,8 +79,8 @@ _SQL: dict[str, str] = {
             coalesce(a.failed, 0) AS failed, a.first_words_p50_ms, a.tokens
         FROM facts.sessions s
         LEFT JOIN (
-            SELECT run_id, session_id, count(*) AS utterances, sum(words) AS words, max(end_s) AS length_s,
-                sum(words) FILTER (is_user) AS user_words, sum(end_s - start_s) FILTER (is_user) AS user_talk_s,
+            SELECT run_id, session_id, count(*) AS utterances, sum(words)::BIGINT AS words, max(end_s) AS length_s,
+                sum(words) FILTER (is_user)::BIGINT AS user_words, sum(end_s - start_s) FILTER (is_user) AS user_talk_s,
                 sum(end_s - start_s) AS talk_s
             FROM facts.utterances GROUP BY ALL) u USING (run_id, session_id)
         LEFT JOIN (
@@ -89,7 +89,7 @@ _SQL: dict[str, str] = {
         LEFT JOIN (
             SELECT a.run_id, a.session_id, count(*) FILTER (a.outcome = 'answered') AS answered,
                 count(*) FILTER (a.outcome = 'failed' AND a.reason NOT IN ('superseded', 'cancelled')) AS failed,
-                median(a.first_words_ms) AS first_words_p50_ms, sum(a.prompt_tokens + a.answer_tokens) AS tokens
+                median(a.first_words_ms) AS first_words_p50_ms, sum(a.prompt_tokens + a.answer_tokens)::BIGINT AS tokens
             FROM answers a GROUP BY ALL) a USING (run_id, session_id)
         WHERE s.opened_at IS NOT NULL""",
 }
