@@ -7,8 +7,8 @@ __all__ = ["LEAST_DAYS", "LEAST_SESSIONS", "Share", "Trend", "share_of", "trend_
 
 LEAST_SESSIONS, LEAST_DAYS = 5, 7.0
 _Z95 = 1.96
-_DRAWS = 999
-_MOST_POINTS = 200
+_DRAWS = 399
+_MOST_POINTS = 60
 _SEED = 20_260_101
 _SMOOTH = 0.3
 
@@ -57,6 +57,8 @@ class Trend:
 
 def trend_of(days: list[float], values: list[float]) -> Trend:
     """Give the trend of values at times (days, ascending): median of pairwise slopes, bootstrap of the residuals.
+
+    Only the newest 60 count: a trend is about now, and pairs grow with the square.
 
     The draws come from a fixed seed, so the same sessions always give the same answer.
     """
