@@ -146,7 +146,8 @@ def fill(store: AnalyticsStore, sessions: int) -> None:
     insert("questions", "n, i", f"{asked}, 'wh' AS kind, 'heard' AS origin, 0.0 AS start_s, 3 AS words", "i * 60",
            QUESTIONS)  # fmt: skip
     insert("answers", "n, i", f"{answered}, {asked}, 'answered' AS outcome, 'model' AS mode, 'm' AS model,"
-           " 900 AS prompt_tokens, 60 AS answer_tokens, 2 AS citations, 200 AS chars", "i * 60 + 2", QUESTIONS)  # fmt: skip
+           " 900 AS prompt_tokens, 60 AS answer_tokens, 2 AS citations, 200 AS chars", "i * 60 + 2",
+           QUESTIONS)  # fmt: skip
     first = f"{_AT.format('i * 60')} + to_milliseconds((200 + hash(n, i) % 1500)::BIGINT)"
     insert("answer_texts", "n, i", f"{answered}, {first} AS first_delta_at, 20 AS deltas, 1 AS attempts",
            count=QUESTIONS)  # fmt: skip

@@ -124,8 +124,29 @@ SESSION: dict[str, str] = {
 
 SESSIONS = (
     with_parts()
-    + """SELECT s.* FROM mine m JOIN session_summary s USING (session_id)
-    WHERE s.run_id = 'live' ORDER BY s.opened_at DESC, s.session_id LIMIT $limit OFFSET $offset"""
+    + """, page AS (SELECT session_id FROM mine ORDER BY opened_at DESC, session_id LIMIT $limit OFFSET $offset),
+    said AS (SELECT session_id, count(*) AS utterances, sum(words)::BIGINT AS words, max(end_s) AS length_s,
+            sum(words) FILTER (is_user) AS user_words, sum(end_s - start_s) FILTER (is_user) AS user_talk_s,
+            sum(end_s - start_s) AS talk_s
+        FROM facts.utterances WHERE run_id = 'live' AND session_id IN (FROM page) GROUP BY session_id),
+    asked AS (SELECT session_id, count(DISTINCT question_id) AS questions FROM facts.questions
+        WHERE run_id = 'live' AND session_id IN (FROM page) GROUP BY session_id),
+    told AS (SELECT a.session_id, count(*) FILTER (a.outcome = 'answered') AS answered,
+            median(epoch_us(t.first_delta_at - q.made_at) / 1000.0) FILTER (a.outcome = 'answered') AS first_words_p50_ms
+        FROM facts.answers a
+        LEFT JOIN (FROM facts.answer_texts WHERE run_id = 'live' AND session_id IN (FROM page)) t
+            USING (session_id, answer_id)
+        LEFT JOIN (FROM facts.questions WHERE run_id = 'live' AND session_id IN (FROM page)) q
+            USING (session_id, question_id, question_revision)
+        WHERE a.run_id = 'live' AND a.session_id IN (FROM page) GROUP BY a.session_id)
+    SELECT s.session_id, s.owner_id, s.kind, s.title, s.opened_at, s.closed_at, said.length_s,
+        coalesce(said.utterances, 0) AS utterances, coalesce(said.words, 0) AS words,
+        said.user_talk_s / nullif(said.talk_s, 0) AS talk_ratio,
+        60.0 * said.user_words / nullif(said.user_talk_s, 0) AS user_wpm, coalesce(asked.questions, 0) AS questions,
+        coalesce(told.answered, 0) AS answered, told.first_words_p50_ms
+    FROM facts.sessions s LEFT JOIN said USING (session_id) LEFT JOIN asked USING (session_id)
+    LEFT JOIN told USING (session_id) WHERE s.run_id = 'live' AND s.session_id IN (FROM page)
+    ORDER BY s.opened_at DESC, s.session_id"""
 )
 """The caller's sessions with their sums, newest first."""
 
