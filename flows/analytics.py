@@ -34,6 +34,9 @@ ANALYTICS_TOPICS = (
 """All but `audio`: its records are samples, which say nothing that captions, turns and usage do not say shorter."""
 NAME = "analytics"
 BATCH_RECORDS = 2_000
+QUIET_S = 10.0
+"""What lies before an end may be no record for us (an erased session, a repeat on a broker): after so long without one,
+there is none."""
 
 
 class Fact(NamedTuple):
@@ -143,7 +146,7 @@ class _Partition(StatefulSourcePartition[Read, dict[str, int]]):
     ) -> None:
         self._log, self._reader = log
         self._next, self._reading, self._stop, self._pace = start, reading, stop, pace
-        self._awake_s = time.monotonic()
+        self._awake_s = self._last_found_s = time.monotonic()
         reading.positions.update(start)
 
     def next_batch(self) -> list[Read]:
@@ -156,9 +159,11 @@ class _Partition(StatefulSourcePartition[Read, dict[str, int]]):
         for read in found:
             self._next[read.place] = self._reading.positions[read.place] = read.reached
             self._reading.last_at_s = max(self._reading.last_at_s, read.lying[-1].at_s)
-        if not found and self._pace.finishing and self._at_the_end():
-            raise StopIteration
         now = time.monotonic()
+        if found:
+            self._last_found_s = now
+        elif self._pace.finishing and self._at_the_end(now - self._last_found_s):
+            raise StopIteration
         self._awake_s = now if found else now + self._pace.look_s
         if found and self._pace.share < 1.0:
             spent = min(1.0, worked + now - began)
@@ -182,8 +187,11 @@ class _Partition(StatefulSourcePartition[Read, dict[str, int]]):
             lying = self._reader.read(topic, int(partition), oldest, BATCH_RECORDS)
         return Read(place, lying, lying[-1].offset + 1) if lying else None
 
-    def _at_the_end(self) -> bool:
-        return all(self._reading.ends.get(place, at + 1) <= at for place, at in self._next.items())
+    def _at_the_end(self, quiet_s: float) -> bool:
+        ends = self._reading.ends
+        if quiet_s > QUIET_S and all(place in ends for place in self._next):
+            return True
+        return all(ends.get(place, at + 1) <= at for place, at in self._next.items())
 
     def next_awake(self) -> datetime | None:
         wait_s = self._awake_s - time.monotonic()

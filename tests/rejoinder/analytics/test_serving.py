@@ -16,7 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from eventlog.sqlite import SqliteLog
+from operators.ports import ModelPiece
 from rejoinder.accounts.keys import KeyStore
+from rejoinder.analytics.insights import Finding, reworded
 from rejoinder.analytics.intervals import trend_of
 from rejoinder.analytics.owner import store_path
 from rejoinder.analytics.rebuild import rebuild
@@ -26,6 +28,7 @@ from rejoinder.analytics.tables import TABLES
 from rejoinder.cli import app
 from rejoinder.serving import serving
 from rejoinder.settings import Settings
+from schemas.errors import ModelFailed
 from tests.rejoinder.analytics.facts import conversation
 from tests.support import complete, open_session, running, say, wait_for
 
@@ -364,3 +367,53 @@ def test_a_finished_run_of_replay_is_loaded_beside_the_live_one(settings: Settin
     command("run", *data)
     left = command("sql", "SELECT DISTINCT run_id FROM sessions", "--format", "json", *data)
     assert json.loads(left.output) == [{"run_id": "live"}]
+
+
+def test_the_notebook_runs_as_it_is_written(settings: Settings) -> None:
+    fill(settings.data_dir, 3)
+    cells = json.loads((ROOT / "docs" / "analytics.ipynb").read_text())["cells"]
+    with analytics_only(settings) as client:
+        ready(client)
+        wait_for(lambda: rows(client, "SELECT count(*) FROM session_summary WHERE answered = 1") == [[3]])
+        code = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")
+        code = code.replace("http://127.0.0.1:8080", str(client.base_url).rstrip("/"))
+        code += "print(sessions, waits); own.close(); client.close()"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[('interview', 3, 0.6666666666666666)] [['m', 'model', 3, 300.0]]"
+
+
+class _Writer:
+    """A model that rewords as it is told to, for want of a server here; the port is the product's."""
+
+    name, fingerprint = "wording", "0" * 16
+
+    def __init__(self, reword: Any) -> None:
+        self._reword = reword
+
+    async def generate(self, messages: Any) -> Any:
+        made = self._reword(messages[-1].text)
+        if isinstance(made, Exception):
+            raise made
+        yield ModelPiece(made)
+        yield ModelPiece("", "complete")
+
+
+@pytest.mark.parametrize(
+    ("reword", "kept"),
+    [
+        (lambda text: "Put differently: " + text, True),
+        (lambda text: text.replace("12", "13"), False),
+        (lambda text: text + " That is the best of 100.", False),
+        (lambda text: "You do very well.", False),
+        (lambda text: "", False),
+        (lambda text: text * 50, False),
+        (lambda text: ModelFailed("gone"), False),
+    ],
+)
+async def test_a_model_may_reword_a_finding_but_not_change_its_numbers(reword: Any, kept: bool) -> None:
+    one = Finding("answered", "12 of 24 questions got an answer (50 %).", 24, 0.5, 0.3, 0.7, "Wilson", "WITH mine AS")
+    (found,) = await reworded([one], _Writer(reword))
+    assert (found.text != one.text) == kept
+    assert found.worded_by == ("wording" if kept else "template")
+    assert (found.n, found.value, found.query) == (one.n, one.value, one.query)
