@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ __all__ = ["Analytics", "Status", "limits_of", "load_runs", "store_path"]
 logger = structlog.get_logger("analytics")
 
 TRY_AGAIN_S = 10.0
-SWEEP_S = 5.0
+SWEEP_S = 3.0
 CHECK_S = 600.0
 EMBEDDED_SHARE = 0.25
 """Part of the time that loading may take in a process that serves live sessions; a backlog waits, they do not."""
@@ -65,16 +66,25 @@ class Analytics:
         self._door: LocalDoor | None = None
         self._failure = "starting"
         self._quality: tuple[Finding, ...] = ()
+        self._touched: set[str] = set()
+        self._unsubscribe: Callable[[], None] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="analytics-owner", daemon=True)
 
     def start(self) -> None:
         """Start in a thread."""
+        # A log tells of erased sessions as well.
+        self._unsubscribe = self._log.subscribe(self._note_touched)
         self._thread.start()
+
+    def _note_touched(self, keys: frozenset[str]) -> None:
+        self._touched.update(keys)
 
     def stop(self) -> None:
         """Write what was read, then let go of the file."""
         self._stopping.set()
+        if self._unsubscribe is not None:
+            self._unsubscribe()
         if self._thread.ident is not None:
             self._thread.join(12)
 
@@ -127,7 +137,8 @@ class Analytics:
         checked, checked_records = time.monotonic(), 0
         while not self._stopping.is_set():
             try:
-                self._writer.sweep()
+                touched, self._touched = self._touched, set()
+                self._writer.sweep(touched)
                 load_runs(self.store(), Runs(self._settings.data_dir), texts=self._settings.analytics_texts)
                 if time.monotonic() - checked > CHECK_S and self._writer.records != checked_records:
                     checked, checked_records = time.monotonic(), self._writer.records

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ __all__ = ["analytics_router"]
 
 DEFAULT_DAYS = 30
 MOST_DAYS = 3_660
+READERS_AT_ONCE = 4
 
 
 def asked_for(
@@ -180,10 +182,21 @@ def _add_reading(router: APIRouter, analytics: Analytics, may: Callable[[Caller]
         if not may(caller):
             raise Problem(403, "Not allowed", "REJOINDER_ANALYTICS_READERS names who may ask over all owners' data")
 
+    async def alone(work: Callable[[], Any]) -> Any:
+        """Run a question of the data team's; few at once, so that the flow and the callers' pages go on."""
+        if not places.acquire(blocking=False):
+            raise Problem(429, "Four questions are being answered already", headers={"Retry-After": "2"})
+        try:
+            return await _run(work)
+        finally:
+            places.release()
+
+    places = threading.BoundedSemaphore(READERS_AT_ONCE)
+
     @router.post("/sql", dependencies=[Depends(reader)])
     async def sql(asked: SqlAsked) -> Any:
         """Ask the views by SQL, read-only, while the flow writes; for the data team."""
-        found = await _run(lambda: analytics.store().ask(asked.sql, rows=asked.rows, timeout_s=asked.timeout_s))
+        found = await alone(lambda: analytics.store().ask(asked.sql, rows=asked.rows, timeout_s=asked.timeout_s))
         rows = [[plain(value) for value in row] for row in found.rows]
         if asked.format == "csv":
             text = io.StringIO()
@@ -199,7 +212,7 @@ def _add_reading(router: APIRouter, analytics: Analytics, may: Callable[[Caller]
     @router.get("/views/{name}.parquet", dependencies=[Depends(reader)], response_class=FileResponse)
     async def parquet(name: str) -> Any:
         """A view as it is now, as one Parquet file for your own DuckDB or notebook."""
-        file = await _run(lambda: view_file(analytics.store(), name))
+        file = await alone(lambda: view_file(analytics.store(), name))
         return FileResponse(
             file, media_type="application/vnd.apache.parquet", background=BackgroundTask(file.unlink, missing_ok=True)
         )
@@ -207,4 +220,4 @@ def _add_reading(router: APIRouter, analytics: Analytics, may: Callable[[Caller]
     @router.get("/quality", dependencies=[Depends(reader)])
     async def quality() -> Any:
         """Check uniqueness, references, nulls and times of what is stored now."""
-        return {"checks": [asdict(one) for one in await _run(lambda: check_quality(analytics.store()))]}
+        return {"checks": [asdict(one) for one in await alone(lambda: check_quality(analytics.store()))]}

@@ -82,6 +82,7 @@ class AnalyticsStore:
         config: dict[str, Any] = {
             "memory_limit": f"{self.limits.memory_mb}MB",
             "threads": self.limits.threads,
+            "max_temp_directory_size": f"{2 * self.limits.memory_mb}MB",
             "python_enable_replacements": "false",
             "pandas_analyze_sample": 0,
             "autoinstall_known_extensions": "false",

@@ -1,7 +1,7 @@
 """Writes the facts of one run into the store, many rows in one transaction with how far they reach."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from flows.analytics import Fact
 from rejoinder.analytics.merging import erase_rows, merge_rows
@@ -13,6 +13,7 @@ __all__ = ["LIVE", "StoreWriter"]
 
 LIVE = "live"
 FLUSH_ROWS = 20_000
+SWEEP_SESSIONS = 5_000
 
 
 class StoreWriter:
@@ -33,6 +34,8 @@ class StoreWriter:
         self._rows = Rows(run_id, texts=texts)
         self._reached: dict[str, int] = {}
         self._gone = {row[0] for row in store.rows("SELECT session_id FROM keeping.erased")}
+        self._late: set[str] = set()
+        self._swept = ""
         self.records = 0
         self.stored_at_s = 0.0
 
@@ -53,11 +56,12 @@ class StoreWriter:
         rows, reached = self._rows, self._reached
         # What cannot be written is read again from where the stored rows end.
         self._rows, self._reached = Rows(self._run, texts=self._texts), {}
+        late, self._late = self._late, set()
         with self._store.writing() as connection:
             for name, made in rows.tables.items():
                 merge_rows(connection, TABLES[name], made)
-            if rows.deleted:
-                erase_rows(connection, sorted(rows.deleted))
+            if gone := rows.deleted | late:
+                erase_rows(connection, sorted(gone))
             connection.executemany(
                 "INSERT INTO keeping.reached VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET log_offset = excluded.log_offset",
@@ -74,13 +78,23 @@ class StoreWriter:
         found = self._store.rows("SELECT place, log_offset FROM keeping.reached WHERE run_id = ?", [self._run])
         return {place: offset for place, offset in found}
 
-    def sweep(self) -> int:
-        """Remove the rows of sessions that the log has erased meanwhile; gives how many sessions."""
+    def sweep(self, touched: Collection[str] = (), most: int = SWEEP_SESSIONS) -> int:
+        """Remove the rows of sessions that the log has erased meanwhile; gives how many sessions.
+
+        Looked at are the sessions of which something happened, and in turn some of all others.
+        """
         if self._log_erased is None:
             return 0
-        known = self._store.rows("SELECT DISTINCT session_id FROM facts.sessions")
-        gone = [session_id for (session_id,) in known if self._log_erased(session_id)]
+        found = self._store.rows(
+            "SELECT DISTINCT session_id FROM facts.sessions WHERE session_id > ? ORDER BY session_id LIMIT ?",
+            [self._swept, most],
+        )
+        self._swept = found[-1][0] if len(found) == most else ""
+        known = {session_id for (session_id,) in found} | set(touched)
+        gone = [session_id for session_id in sorted(known - self._gone) if self._log_erased(session_id)]
         if gone:
-            self._store.erase(gone)
+            # Rows of them that were taken and not written yet are removed with the next flush.
             self._gone.update(gone)
+            self._late |= set(gone)
+            self._store.erase(gone)
         return len(gone)

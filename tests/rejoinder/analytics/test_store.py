@@ -237,6 +237,32 @@ def test_an_erased_session_leaves_no_row_and_takes_none(tmp_path: Path) -> None:
     log.close()
 
 
+def test_rows_that_were_taken_but_not_written_when_their_session_was_erased_are_not_written(tmp_path: Path) -> None:
+    log = log_with(tmp_path, conversation("s1"))
+    store = opened(tmp_path)
+    writer = StoreWriter(store, erased=log.erased)
+    writer.take([Fact(record, 1.0) for _, record in conversation("s1").records], "any/0", 1)
+    log.erase("s1")
+    assert writer.sweep({"s1"}) == 1
+    assert writer.sweep({"s1"}) == 0
+    writer.flush()
+    assert all(rows == [] for rows in content(store).values())
+    store.close()
+    log.close()
+
+
+def test_erased_sessions_are_found_in_turn_when_there_are_many(tmp_path: Path) -> None:
+    log = many(tmp_path, 7)
+    store = opened(tmp_path)
+    writer = StoreWriter(store, erased=log.erased)
+    load_once(log, writer)
+    log.erase("s6")
+    assert [writer.sweep(most=3) for _ in range(4)] == [0, 0, 1, 0]
+    assert store.one("SELECT count(*) FROM sessions") == (6,)
+    store.close()
+    log.close()
+
+
 def test_texts_are_kept_only_when_wanted(tmp_path: Path) -> None:
     log = log_with(tmp_path, conversation())
     for texts in (False, True):
