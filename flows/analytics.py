@@ -34,6 +34,10 @@ ANALYTICS_TOPICS = (
 """All but `audio`: its records are samples, which say nothing that captions, turns and usage do not say shorter."""
 NAME = "analytics"
 BATCH_RECORDS = 2_000
+GENTLE_RECORDS = 200
+BREATH_RECORDS, BREATH_S = 16, 5e-5
+"""A thread that computes holds the interpreter for 5 ms when others want it, each time they want it: beside live flows
+it lets go by itself every few records."""
 QUIET_S = 10.0
 """What lies before an end may be no record for us (an erased session, a repeat on a broker): after so long without one,
 there is none."""
@@ -146,29 +150,40 @@ class _Partition(StatefulSourcePartition[Read, dict[str, int]]):
     ) -> None:
         self._log, self._reader = log
         self._next, self._reading, self._stop, self._pace = start, reading, stop, pace
-        self._awake_s = self._last_found_s = time.monotonic()
+        self._awake_s = self._last_found_s = self._began_s = time.monotonic()
+        self._spent_s = time.thread_time()
+        self._most = BATCH_RECORDS if pace.share >= 1.0 else GENTLE_RECORDS
         reading.positions.update(start)
 
     def next_batch(self) -> list[Read]:
         if self._stop.raised:
             raise StopIteration
-        began = time.monotonic()
-        # What follows a batch runs before the next call: the pause counts that work as well.
-        worked = began - self._awake_s
+        now = time.monotonic()
+        if self._rests(now):
+            return []
         found = [read for place in self._next if (read := self._read(place)) is not None]
         for read in found:
             self._next[read.place] = self._reading.positions[read.place] = read.reached
             self._reading.last_at_s = max(self._reading.last_at_s, read.lying[-1].at_s)
-        now = time.monotonic()
         if found:
             self._last_found_s = now
         elif self._pace.finishing and self._at_the_end(now - self._last_found_s):
             raise StopIteration
         self._awake_s = now if found else now + self._pace.look_s
-        if found and self._pace.share < 1.0:
-            spent = min(1.0, worked + now - began)
-            self._awake_s = now + spent * (1.0 / self._pace.share - 1.0)
         return found
+
+    def _rests(self, now: float) -> bool:
+        """Say whether the work of the last batch, all of which this thread did, has not been slept off yet."""
+        if self._pace.share >= 1.0:
+            return False
+        # What follows a batch runs in this thread before the next call, so its own clock knows it all.
+        spent = time.thread_time() - self._spent_s
+        until = self._began_s + spent / self._pace.share
+        if now < until:
+            self._awake_s = until
+            return True
+        self._began_s, self._spent_s = now, time.thread_time()
+        return False
 
     def _read(self, place: str) -> Read | None:
         topic, _, partition = place.rpartition("/")
@@ -179,12 +194,12 @@ class _Partition(StatefulSourcePartition[Read, dict[str, int]]):
             if end <= position:
                 return None
         try:
-            lying = self._reader.read(topic, int(partition), position, BATCH_RECORDS)
+            lying = self._reader.read(topic, int(partition), position, self._most)
         except OffsetGone:
             oldest = self._log.offset_at(topic, int(partition), 0.0)
             logger.warning("records_trimmed_before_read", topic=topic, offset=position, oldest=oldest)
             self._next[place] = oldest
-            lying = self._reader.read(topic, int(partition), oldest, BATCH_RECORDS)
+            lying = self._reader.read(topic, int(partition), oldest, self._most)
         return Read(place, lying, lying[-1].offset + 1) if lying else None
 
     def _at_the_end(self, quiet_s: float) -> bool:
@@ -210,15 +225,17 @@ def _split(place: str) -> tuple[str, int]:
 class _Decoder:
     """Decodes batch by batch; what cannot be read goes to `dead-letters`, once however often it is met."""
 
-    def __init__(self, log: EventLog, reading: AnalyticsReading, *, buries: bool) -> None:
-        self._log, self._reading, self._buries = log, reading, buries
+    def __init__(self, log: EventLog, reading: AnalyticsReading, pace: Pace) -> None:
+        self._log, self._reading, self._buries, self._gentle = log, reading, pace.buries, pace.share < 1.0
 
     def __call__(self, batch: list[Read]) -> Iterable[tuple[str, tuple[list[Fact], str, int]]]:
         return [(NAME, (self._facts(read), read.place, read.reached)) for read in batch]
 
     def _facts(self, read: Read) -> list[Fact]:
         facts: list[Fact] = []
-        for lying in read.lying:
+        for number, lying in enumerate(read.lying):
+            if self._gentle and number % BREATH_RECORDS == 0:
+                time.sleep(BREATH_S)
             try:
                 facts.append(Fact(decode(lying.topic, lying.value), lying.at_s))
             except SchemaError as error:
@@ -272,6 +289,6 @@ def analytics_dataflow(
     """Give the flow: every topic of `log` -> `writer`."""
     flow = Dataflow("rejoinder-analytics")
     lying = op.input("in", flow, _Source(log, reader, writer, reading, stop, pace))
-    facts = op.flat_map_batch(f"{NAME}-decode", lying, _Decoder(log, reading, buries=pace.buries))
+    facts = op.flat_map_batch(f"{NAME}-decode", lying, _Decoder(log, reading, pace))
     op.output(f"{NAME}-out", facts, _Sink(writer))
     return flow

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -15,7 +15,7 @@ from rejoinder.analytics.local_door import LocalDoor
 from rejoinder.analytics.quality import Finding, check_quality
 from rejoinder.analytics.store import AnalyticsStore, Stopped, StoreLimits
 from rejoinder.analytics.tables import TABLES
-from rejoinder.analytics.writer import LIVE, StoreWriter
+from rejoinder.analytics.writer import FLUSH_ROWS, LIVE, StoreWriter
 from rejoinder.replay.runs import Runs
 from rejoinder.settings import Settings
 from schemas.errors import LogError, LogUnavailable
@@ -27,6 +27,9 @@ logger = structlog.get_logger("analytics")
 TRY_AGAIN_S = 10.0
 SWEEP_S = 3.0
 CHECK_S = 600.0
+EPOCH_S, GENTLE_EPOCH_S = 1.0, 2.0
+"""Seconds between two writes: each costs some tens of milliseconds however little there is to write."""
+GENTLE_ROWS = 4_000
 EMBEDDED_SHARE = 0.25
 """Part of the time that loading may take in a process that serves live sessions; a backlog waits, they do not."""
 
@@ -60,6 +63,7 @@ class Analytics:
     def __init__(self, settings: Settings, log: EventLog, *, share: float = EMBEDDED_SHARE) -> None:
         """Prepare; nothing is opened before `start`."""
         self._settings, self._log, self._pace = settings, log, Pace(share=share)
+        self._gentle = share < 1.0
         self._store: AnalyticsStore | None = None
         self._writer: StoreWriter | None = None
         self._runner: AnalyticsRunner | None = None
@@ -123,10 +127,16 @@ class Analytics:
 
     def _open(self) -> None:
         settings = self._settings
-        store = AnalyticsStore(store_path(settings.data_dir), limits_of(settings))
-        self._writer = StoreWriter(store, texts=settings.analytics_texts, erased=self._log.erased)
+        limits = replace(limits_of(settings), threads=1) if self._gentle else limits_of(settings)
+        store = AnalyticsStore(store_path(settings.data_dir), limits)
+        flush_rows = GENTLE_ROWS if self._gentle else FLUSH_ROWS
+        self._writer = StoreWriter(
+            store, texts=settings.analytics_texts, erased=self._log.erased, flush_rows=flush_rows
+        )
         recovery = settings.data_dir / "recovery" / f"analytics-{store.store_id}"
-        self._runner = AnalyticsRunner(self._log, self._writer, recovery, self._pace)
+        self._runner = AnalyticsRunner(
+            self._log, self._writer, recovery, self._pace, GENTLE_EPOCH_S if self._gentle else EPOCH_S
+        )
         self._door = LocalDoor(store)
         self._door.start()
         self._store, self._failure = store, ""

@@ -9,7 +9,7 @@ from rejoinder.analytics.rows import Rows
 from rejoinder.analytics.store import AnalyticsStore
 from rejoinder.analytics.tables import TABLES
 
-__all__ = ["LIVE", "StoreWriter"]
+__all__ = ["FLUSH_ROWS", "LIVE", "StoreWriter"]
 
 LIVE = "live"
 FLUSH_ROWS = 20_000
