@@ -4,7 +4,9 @@ RUN pip install --no-cache-dir uv
 WORKDIR /app
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 COPY pyproject.toml README.md LICENSE ./
-RUN uv sync --no-dev --no-install-project --extra kafka
+# Captions from sound need more: --build-arg EXTRAS="--extra kafka --extra speech"
+ARG EXTRAS="--extra kafka"
+RUN uv sync --no-dev --no-install-project $EXTRAS
 COPY schemas schemas
 COPY operators operators
 COPY eventlog eventlog
@@ -12,7 +14,7 @@ COPY models models
 COPY flows flows
 COPY api api
 COPY rejoinder rejoinder
-RUN uv sync --no-dev --extra kafka
+RUN uv sync --no-dev $EXTRAS
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 rejoinder && mkdir /data && chown rejoinder /data

@@ -10,9 +10,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, captions, health, sessions, stream
+from api import answers, audio, audio_posts, captions, health, sessions, stream, whip
+from api.audio_tracks import Tracks
 from api.deps import ApiParts, Door
-from api.errors import ProblemBody, install_errors
+from api.errors import Problem, ProblemBody, install_errors
 from api.metrics import CountRequests, Metrics
 from api.sessions_seen import SessionDirectory
 from api.waking import SessionWaker
@@ -34,12 +35,17 @@ ABOUT = (
 
 def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all") -> FastAPI:
     """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health, "health" health only."""
-    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics())
+    door = Door(
+        parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics(), Tracks(parts.log, parts.limits.audio)
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         door.waker.start()
         yield
+        for peer in list(door.peers.values()):
+            await peer.close()
+        door.tracks.close()
         door.waker.stop()
 
     app = FastAPI(
@@ -53,9 +59,12 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     )
     app.state.door = door
     install_errors(app)
-    routers = [health.router] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
+    routers = (
+        [health.router, *parts.routers] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
+    )
     if doors == "all":
-        routers = [sessions.router, captions.router, stream.router, answers.router, *routers]
+        sound = [audio.router, audio_posts.router, whip.router]
+        routers = [sessions.router, captions.router, *sound, stream.router, answers.router, *routers]
     for router in routers:
         app.include_router(router)
     if doors == "all" and parts.page_dir is not None:
@@ -68,6 +77,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
             CORSMiddleware,
             allow_origins=list(parts.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
+            expose_headers=["Location"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key"],
         )
     return app
@@ -103,10 +113,18 @@ class _Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._limits.upload_bytes if scope["path"].startswith(UPLOAD_PATHS) else self._limits.body_bytes
         declared = dict(scope["headers"]).get(b"content-length", b"0")
+        size = int(declared) if declared.isdigit() else 0
+        if scope["path"].endswith("/audio"):
+            # Sound may be long: it goes on to its route piece by piece, which counts it.
+            if size > self._limits.audio.upload_bytes:
+                await self._too_large(self._limits.audio.upload_bytes)(scope, receive, send)
+            else:
+                await self._app(scope, _counted(receive, self._limits.audio.upload_bytes), _guarded(send))
+            return
+        most = self._limits.upload_bytes if scope["path"].startswith(UPLOAD_PATHS) else self._limits.body_bytes
         body: list[Message] = []
-        size, more = int(declared) if declared.isdigit() else 0, scope["method"] in ("POST", "PUT", "PATCH")
+        more = scope["method"] in ("POST", "PUT", "PATCH")
         held = 0
         while more and size <= most:
             message = await receive()
@@ -115,21 +133,50 @@ class _Bounded:
             size = max(size, held)
             more = message["type"] == "http.request" and message.get("more_body", False)
         if size > most:
-            problem = {
-                "type": "about:blank",
-                "title": "The body is too large",
-                "status": 413,
-                "detail": f"at most {most} bytes",
-            }
-            await JSONResponse(problem, 413, media_type="application/problem+json")(scope, receive, send)
+            await self._too_large(most)(scope, receive, send)
             return
 
         async def replay() -> Message:
             return body.pop(0) if body else await receive()
 
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *PAGE_HEADERS.items()]
-            await send(message)
+        await self._app(scope, replay, _guarded(send))
 
-        await self._app(scope, replay, guarded)
+    @staticmethod
+    def _too_large(most: int) -> JSONResponse:
+        problem = {
+            "type": "about:blank",
+            "title": "The body is too large",
+            "status": 413,
+            "detail": f"at most {most} bytes",
+        }
+        return JSONResponse(problem, 413, media_type="application/problem+json")
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    """Count a body as it is read.
+
+    Raises:
+        Problem: 413, once it is too large.
+    """
+    left = most
+
+    async def counting() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise Problem(413, "The body is too large", f"at most {most} bytes")
+        return message
+
+    return counting
+
+
+def _guarded(send: Send) -> Send:
+    """Add the page's security headers."""
+
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *PAGE_HEADERS.items()]
+        await send(message)
+
+    return guarded

@@ -15,7 +15,7 @@ from api.sessions import IdempotencyKey, SessionPath
 from api.sessions_seen import SessionSeen
 from schemas.base import Identifier, Seconds, derive_id
 from schemas.codec import decode
-from schemas.speech import MAX_CAPTION_CHARS, Caption
+from schemas.speech import MAX_CAPTION_CHARS, Caption, CaptionRecord
 
 __all__ = ["router"]
 
@@ -82,7 +82,9 @@ class CaptionShown(BaseModel):
     """A caption as stored."""
 
     caption_id: str
+    revision: int
     speaker: str | None
+    track: str | None
     start_s: float
     end_s: float
     text: str
@@ -179,8 +181,8 @@ def _refuse_conflicts(door: Door, captions: Sequence[Caption]) -> None:
             continue
         other = batch.setdefault(caption.caption_id, caption)
         lying = door.parts.log.find("captions", caption.session_id, caption.event_id)
-        if lying is not None:
-            other = decode("captions", lying.value)
+        if lying is not None and isinstance(stored := decode("captions", lying.value), Caption):
+            other = stored
         if (other.text, other.speaker) != (caption.text, caption.speaker):
             conflicts.append(caption.caption_id)
     if conflicts:
@@ -197,19 +199,30 @@ async def get_captions(
     *,
     final: Annotated[bool, Query(description="Only final captions.")] = True,
 ) -> Any:
-    """Read the captions stored so far."""
+    """Read the captions stored so far, each with the speaker known by now.
+
+    A correction of a caption on an earlier page comes by itself, with its `revision`: the highest one counts.
+    """
     door = door_of(request)
     await door.session(session_id, caller)
     log = door.parts.log
     at = cursor if cursor is not None else log.cursor_start()
     found: list[CaptionShown] = []
+    places: dict[str, int] = {}
     while len(found) < limit:
         records = log.read_key(session_id, ["captions"], at, limit)
         for record in records:
-            caption: Caption = decode("captions", record.value)
+            caption: CaptionRecord = decode("captions", record.value)
             at = record.cursor
-            if caption.final or not final:
-                found.append(CaptionShown.model_validate(caption, from_attributes=True))
+            # A final caption without words takes back what was guessed.
+            if isinstance(caption, Caption) and (caption.final or not final) and caption.text:
+                shown = CaptionShown.model_validate(caption, from_attributes=True)
+                if caption.revision and caption.caption_id in places:
+                    found[places[caption.caption_id]] = shown
+                    continue
+                if caption.final:
+                    places[caption.caption_id] = len(found)
+                found.append(shown)
             if len(found) == limit:
                 break
         if not records:

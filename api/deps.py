@@ -9,6 +9,8 @@ from typing import Annotated, Protocol, cast
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import HTTPConnection
 
+from api.audio_limits import AudioLimits
+from api.audio_tracks import Tracks
 from api.metrics import Metrics
 from api.sessions_seen import SessionDirectory, SessionSeen
 from api.shown import ShownRecords
@@ -27,7 +29,9 @@ __all__ = [
     "CurrentCaller",
     "Door",
     "EngineView",
+    "Peer",
     "caller_of",
+    "caller_on",
     "door_of",
 ]
 
@@ -79,6 +83,7 @@ class ApiLimits:
     heartbeat_s: float = 15.0
     stalled_s: float = 20.0
     ask_s: float = 60.0
+    audio: AudioLimits = field(default_factory=AudioLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,17 @@ class ApiParts:
     limits: ApiLimits = field(default_factory=ApiLimits)
     routers: tuple[APIRouter, ...] = ()
     page_dir: Path | None = None
+    ice_servers: tuple[str, ...] = ()
+
+
+class Peer(Protocol):
+    """Somebody who publishes over WebRTC."""
+
+    session_id: str
+
+    async def close(self) -> None:
+        """End it."""
+        ...
 
 
 @dataclass(slots=True)
@@ -103,8 +119,11 @@ class Door:
     sessions: SessionDirectory
     waker: SessionWaker
     metrics: Metrics
+    tracks: Tracks
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
+    audio_connections: int = 0
+    peers: dict[str, Peer] = field(default_factory=dict)
     shown: ShownRecords = field(default_factory=ShownRecords)
 
     async def load(self, session_id: str) -> None:
@@ -129,20 +148,28 @@ def door_of(request: HTTPConnection) -> Door:
 
 
 def token_of(request: HTTPConnection) -> str | None:
-    """Give the API key of a request: Authorization, X-API-Key, or ?key= on a stream (EventSource sends no headers)."""
+    """Give the API key of a request: Authorization, X-API-Key, or ?key= where browsers send no headers.
+
+    That is on a stream (EventSource) and on a WebSocket.
+    """
     authorization = request.headers.get("authorization", "")
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     if key := request.headers.get("x-api-key"):
         return key
-    if request.url.path.endswith("/stream"):
+    if request.scope["type"] == "websocket" or request.url.path.endswith("/stream"):
         return request.query_params.get("key")
     return None
 
 
 def caller_of(request: Request) -> Caller:
-    """Give the caller of a request.
+    """Give the caller of a request; see `caller_on`."""
+    return caller_on(request)
+
+
+def caller_on(request: HTTPConnection) -> Caller:
+    """Give the caller of a request or a WebSocket.
 
     Raises:
         NotSignedIn: No or a wrong key.

@@ -26,7 +26,7 @@ from schemas.errors import (
     UnknownTopic,
 )
 
-__all__ = ["PROBLEMS", "Problem", "ProblemBody", "install_errors"]
+__all__ = ["PROBLEMS", "Problem", "ProblemBody", "install_errors", "problem_of"]
 
 logger = structlog.get_logger("api")
 
@@ -78,6 +78,18 @@ class Problem(Exception):
         self.status, self.title, self.detail, self.headers, self.extra = status, title, detail, headers, extra
 
 
+def problem_of(error: EngineError) -> Problem:
+    """Give the problem that an error of the engine is for its caller."""
+    for kind, status, title in _TABLE:
+        if isinstance(error, kind):
+            headers = {"Retry-After": "2"} if status == 503 else {}
+            if status == 401:
+                headers["WWW-Authenticate"] = "Bearer"
+            return Problem(status, title, str(error), headers)
+    logger.error("engine_error_without_status", kind=type(error).__name__)
+    return Problem(500, "Something went wrong inside")
+
+
 def _answer(
     status: int, title: str, detail: str = "", headers: Mapping[str, str] | None = None, **extra: Any
 ) -> JSONResponse:
@@ -94,14 +106,8 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(EngineError)
     async def engine(_: Request, error: EngineError) -> JSONResponse:
-        for kind, status, title in _TABLE:
-            if isinstance(error, kind):
-                headers = {"Retry-After": "2"} if status == 503 else {}
-                if status == 401:
-                    headers["WWW-Authenticate"] = "Bearer"
-                return _answer(status, title, str(error), headers)
-        logger.error("engine_error_without_status", kind=type(error).__name__)
-        return _answer(500, "Something went wrong inside")
+        found = problem_of(error)
+        return _answer(found.status, found.title, found.detail, found.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

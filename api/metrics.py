@@ -25,6 +25,8 @@ class Metrics:
         self.captions = Counter("rejoinder_captions_accepted", "Captions stored", **make)
         self.streams = Gauge("rejoinder_streams_open", "Event streams open", **make)
         self.cut = Counter("rejoinder_streams_cut", "Event streams cut because the client did not read", **make)
+        self.audio_seconds = Counter("rejoinder_audio_seconds", "Seconds of sound stored", ("way",), **make)
+        self.audio_open = Gauge("rejoinder_audio_open", "Connections that send sound", ("way",), **make)
         self.behind = Gauge(
             "rejoinder_flow_behind_seconds", "Age of the oldest record a flow has not read", ("flow",), **make
         )

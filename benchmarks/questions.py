@@ -1,81 +1,83 @@
 """How well questions are noticed: F1, false fires and latency over captioned conversations with a gold standard.
 
-``uv run python -m benchmarks.questions --data DIR`` wants a folder with ``dev/CORPUS.gold.jsonl``,
-``dev/CORPUS.VARIANT.captions.jsonl`` and ``score.py``, the scorer that defines a match.
+``uv run --with scikit-learn python -m benchmarks.questions --data DIR --folds FOLDS`` wants a folder with
+``dev/CORPUS.gold.jsonl``, ``dev/CORPUS.VARIANT.captions.jsonl`` and ``score.py``, the scorer that defines a match, and
+the weights of each fold (``tools.train_questions --folds FOLDS``): a conversation is judged by weights that were not
+trained on it. The baseline of word n-grams is trained on the other conversations as well.
 """
 
 import argparse
 import importlib.util
 import json
+import re
 import time
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.question_weights import THRESHOLD, load_question_scorer
 from operators.questions import QuestionsOperator
-from operators.utterances import UtterancesOperator
-from schemas.base import derive_id
-from schemas.meeting import MeetingOpened, Participant
-from schemas.questions import Question
-from schemas.speech import Caption
+from rejoinder.evaluation.questions import asked_in, count, predictions
 
+Line = dict[str, Any]
 CORPORA = ("mrda", "primock", "interview")
 VARIANTS = ("punct", "asrseg")
+FOLDS = 5
+SETTLE_S = 0.8
+ASKS = re.compile(
+    r"^(?:so |and |okay |um |well )*(?:what|how|why|where|when|who|which|do|does|did|are|is|was|were|have|has|can|"
+    r"could|would|will|should|tell me|walk me|describe)\b",
+    re.IGNORECASE,
+)
 
 
-def predictions(captions: Sequence[dict[str, Any]], operator: QuestionsOperator) -> Iterator[dict[str, Any]]:
-    """Run the operators over one conversation in stream time; give the last revision of each question."""
-    conversation = captions[0]["conv"]
-    roles = {caption["speaker"]: caption.get("role", "") for caption in captions}
-    people = tuple(Participant(id=who, role=role, is_user=role == "candidate") for who, role in roles.items())
-    hear, ask = UtterancesOperator(), operator
-    opened = MeetingOpened(
-        session_id=conversation, event_id="o", created_at=datetime.now(UTC), owner_id="x", participants=people
-    )
-    heard, _ = hear.step(hear.initial(), opened, 0.0)
-    asked, _ = ask.step(ask.initial(), opened, 0.0)
-    fired: dict[str, tuple[float, Question]] = {}
-    for caption in sorted(captions, key=lambda one: one["end"]):
-        now_s = caption["end"]
-        while (due := ask.due_s(asked)) is not None and due <= now_s:
-            asked, questions = ask.tick(asked, due)
-            fired.update({question.question_id: (due, question) for question in questions})
-        record = Caption(
-            session_id=conversation,
-            event_id=derive_id(conversation, caption["id"]),
-            created_at=datetime.now(UTC),
-            caption_id=caption["id"],
-            speaker=caption["speaker"],
-            start_s=caption["start"],
-            end_s=max(caption["start"], caption["end"]),
-            text=caption["text"],
-            final=caption["final"],
-        )
-        heard, utterances = hear.step(heard, record, now_s)
-        for utterance in utterances:
-            asked, questions = ask.step(asked, utterance, now_s)
-            fired.update({question.question_id: (now_s, question) for question in questions})
-    while (due := ask.due_s(asked)) is not None:
-        asked, questions = ask.tick(asked, due)
-        fired.update({question.question_id: (due, question) for question in questions})
-    for at_s, question in fired.values():
-        yield {"conv": conversation, "caption_ids": list(question.caption_ids), "t": at_s, "text": question.text}
-
-
-def ends_with_mark(captions: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Give the baseline's fires: every caption of the others that ends with "?", 0.8 s later."""
-    for caption in captions:
-        if caption["text"].rstrip().endswith("?") and caption.get("role") != "candidate":
-            yield {"conv": caption["conv"], "caption_ids": [caption["id"]], "t": caption["end"] + 0.8}
-
-
-def conversations(captions: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def conversations(captions: Sequence[Line]) -> dict[str, list[Line]]:
     """Split a caption file by conversation."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Line]] = {}
     for caption in captions:
         found.setdefault(caption["conv"], []).append(caption)
-    return list(found.values())
+    return found
+
+
+def trained(captions: Sequence[Line], folds: Path, *, every: bool = False) -> list[Line]:
+    """Give what the operator finds, each conversation with weights that were not trained on it."""
+    own = conversations(captions)
+    found: list[Line] = []
+    # The folds are dealt out as in tools/train_questions.py: by name, in turn.
+    for number, name in enumerate(sorted(own)):
+        scorer = load_question_scorer(folds / f"fold{number % FOLDS}.npz")
+        found += asked_in(own[name], QuestionsOperator(scorer=scorer, threshold=THRESHOLD), every=every)
+    return found
+
+
+def fires(captions: Iterable[Line]) -> Iterator[Line]:
+    """Give a baseline's fires: these captions, 0.8 s after their end, the user's own left out."""
+    for caption in captions:
+        if caption.get("role") != "candidate":
+            yield {"conv": caption["conv"], "caption_ids": [caption["id"]], "t": caption["end"] + SETTLE_S}
+
+
+def n_grams(captions: Sequence[Line], gold: Sequence[Line], others: Sequence[Line], variant: str) -> list[Line]:
+    """Give the captions that a regression over word n-grams takes for questions, trained on other conversations."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    last = {(event["conv"], one) for event in gold if event["tier"] == "core" for one in event["last"][variant]}
+    names = sorted(conversations(captions))
+    asked: list[Line] = []
+    for fold in range(FOLDS):
+        held = {name for number, name in enumerate(names) if number % FOLDS == fold}
+        judged = [one for one in captions if one["conv"] in held]
+        if not judged:
+            continue
+        learned = [one for one in [*captions, *others] if one["conv"] not in held and one.get("role") != "candidate"]
+        words = CountVectorizer(ngram_range=(1, 3), binary=True, token_pattern=r"[\w']+|[?.!]", min_df=2)
+        features = words.fit_transform([one["text"] for one in learned])
+        labels = [(one["conv"], one["id"]) in last or one.get("asks", False) for one in learned]
+        model = LogisticRegression(max_iter=500, class_weight={0: 1.0, 1: 3.0}).fit(features, labels)
+        scores = model.predict_proba(words.transform([one["text"] for one in judged]))[:, 1]
+        asked += [one for one, score in zip(judged, scores, strict=True) if score >= 0.5]
+    return list(fires(asked))
 
 
 def scorer(path: Path) -> Any:
@@ -89,27 +91,51 @@ def scorer(path: Path) -> Any:
     return module
 
 
+def asking(captions: Sequence[Line], gold: Sequence[Line], variant: str) -> list[Line]:
+    """Mark the captions that hold the end of a question, for training on other corpora."""
+    last = {(event["conv"], one) for event in gold if event["tier"] == "core" for one in event["last"][variant]}
+    return [one | {"asks": (one["conv"], one["id"]) in last} for one in captions]
+
+
 def main() -> None:
     """Print and store the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="dev")
+    parser.add_argument("--folds", type=Path, required=True)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     module = scorer(options.data / "score.py")
+    folder = options.data / options.split
     rows: dict[str, dict[str, Any]] = {}
     for variant in VARIANTS:
-        for corpus in CORPORA:
-            folder = options.data / options.split
-            captions = module.rd(str(folder / f"{corpus}.{variant}.captions.jsonl"))
-            gold = module.rd(str(folder / f"{corpus}.gold.jsonl"))
+        read = {
+            corpus: (
+                module.rd(str(folder / f"{corpus}.{variant}.captions.jsonl")),
+                module.rd(str(folder / f"{corpus}.gold.jsonl")),
+            )
+            for corpus in CORPORA
+        }
+        for corpus, (captions, gold) in read.items():
+            others = [one for name, own in read.items() if name != corpus for one in asking(own[0], own[1], variant)]
             began = time.process_time()
-            ours = [row for one in conversations(captions) for row in predictions(one, QuestionsOperator())]
+            ours = trained(captions, options.folds)
             cost_us = (time.process_time() - began) / len(captions) * 1e6
-            for name, found in (("rules", ours), ("ends-with-?", list(ends_with_mark(captions)))):
-                result = module.score(gold, captions, found, variant=variant)
-                rows[f"{corpus}.{variant}.{name}"] = result | ({"cost_us": cost_us} if name == "rules" else {})
-        for name in ("rules", "ends-with-?"):
+            candidates = {
+                "scored": ours,
+                "scored, every revision": trained(captions, options.folds, every=True),
+                "rules": list(predictions(captions, QuestionsOperator())),
+                "n-grams": n_grams(captions, gold, others, variant),
+                "wh-regex": list(fires(one for one in captions if ASKS.match(one["text"]))),
+                "ends-with-?": list(fires(one for one in captions if one["text"].rstrip().endswith("?"))),
+            }
+            for name, found in candidates.items():
+                rows[f"{corpus}.{variant}.{name}"] = module.score(gold, captions, found, variant=variant)
+                agreed = count(gold, captions, found, variant)
+                if round(agreed.f1, 3) != rows[f"{corpus}.{variant}.{name}"]["f1"]:
+                    raise SystemExit(f"the two scorers disagree on {corpus}.{variant}.{name}")
+            rows[f"{corpus}.{variant}.scored"]["cost_us"] = cost_us
+        for name in candidates:
             macro = sum(rows[f"{corpus}.{variant}.{name}"]["f1"] for corpus in CORPORA) / len(CORPORA)
             rows[f"macro.{variant}.{name}"] = {"f1": macro}
     for name, row in rows.items():

@@ -57,7 +57,7 @@ class _Session:
     opened: MeetingOpened | None = None
     memory: EncodedMemory = field(default_factory=EncodedMemory)
     running: dict[str, _Running] = field(default_factory=dict)
-    withdrawn: frozenset[str] = frozenset()
+    withdrawn: dict[str, int | None] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     touched_s: float = 0.0
     closed_s: float | None = None
@@ -149,8 +149,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
                 case Question():
                     self._ask(session, arrived, out)
                 case QuestionWithdrawn():
-                    session.withdrawn |= {record.question_id}
-                    self._stop(session, record.question_id, "cancelled", out)
+                    self._withdraw(session, record, out)
                 case MemoryUpdate():
                     session.memory.apply(record)
                 case MeetingOpened():
@@ -163,10 +162,17 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         self._drain(out)
         return out, self.RETAIN
 
+    def _withdraw(self, session: _Session, record: QuestionWithdrawn, out: list[Record]) -> None:
+        if session.withdrawn.get(record.question_id, -1) is not None:  # what a client cancelled stays so
+            session.withdrawn[record.question_id] = record.revision
+        running = session.running.get(record.question_id)
+        if running is not None and _is_withdrawn(session, running.question):
+            self._stop(session, record.question_id, "cancelled", out)
+
     def _ask(self, session: _Session, arrived: Arrived, out: list[Record]) -> None:
         question: Question = arrived.record
         running = session.running.get(question.question_id)
-        if question.question_id in session.withdrawn or arrived.at_s < self.options.since_s:
+        if _is_withdrawn(session, question) or arrived.at_s < self.options.since_s:
             return
         if running is not None:
             if running.question.revision >= question.revision:
@@ -343,3 +349,8 @@ def _reason_of(error: EngineError) -> str:
     if isinstance(error, ModelError):
         return str(getattr(error, "reason", "broken"))
     return "broken"
+
+
+def _is_withdrawn(session: _Session, question: Question) -> bool:
+    revision = session.withdrawn.get(question.question_id, -1)
+    return revision is None or question.revision <= revision

@@ -19,8 +19,10 @@ from bytewax.testing import cluster_main
 from eventlog.base import EventLog
 from eventlog.records import new_record
 from flows.answering_room import AnsweringRoom
+from flows.captions import Hearing
 from flows.run import GARBAGE_AFTER, STATE_VERSION
-from flows.wiring import FLOWS, Operators, Wiring
+from flows.speaker_turns import Voices
+from flows.wiring import ALL_FLOWS, Operators, Wiring
 from operators.answering import Answering
 from schemas.base import Record, derive_id
 from schemas.errors import LogError
@@ -52,6 +54,8 @@ class MemberOptions:
         answers_at_once: Model calls that run together.
         model: What writes answers, to be told to those who watch.
         operators: The operators with their options.
+        hearing: What the flow `captions` listens with.
+        voices: What the flow `speaker_turns` tells people apart with.
     """
 
     names: tuple[str, ...]
@@ -64,6 +68,8 @@ class MemberOptions:
     answers_at_once: int = 64
     model: str = ""
     operators: Operators = field(default_factory=Operators)
+    hearing: Hearing | None = None
+    voices: Voices | None = None
 
 
 class FlowMember:
@@ -75,6 +81,7 @@ class FlowMember:
         self._room = AnsweringRoom(answering, options.answers_at_once) if answering is not None else None
         attempt = max(1, int(time.time()) - EPOCH_OF_ATTEMPTS_S)
         self._wiring = Wiring(log, options.operators, self._room, attempt, options.poll_ms, marks=True)
+        self._wiring.hearing, self._wiring.voices = options.hearing, options.voices
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._beats = threading.Thread(target=self._beat, name="beats", daemon=True)
@@ -149,7 +156,7 @@ class FlowMember:
         end = max(ends.values(), default=0)
         return FlowProgress(
             name=name,
-            topic=FLOWS[name].writes,
+            topic=ALL_FLOWS[name].writes,
             position=end if least is None else least,
             end=end,
             behind_records=behind,

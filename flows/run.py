@@ -17,8 +17,10 @@ from bytewax.testing import run_main
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersOptions
+from flows.captions import Hearing
 from flows.connectors import ReadingState
-from flows.wiring import FLOWS, Operators, Wiring
+from flows.speaker_turns import Voices
+from flows.wiring import ALL_FLOWS, FLOWS, Operators, Wiring
 from operators.answering import Answering
 from schemas.errors import LogError
 from schemas.progress import FlowProgress
@@ -27,7 +29,7 @@ __all__ = ["FlowOptions", "FlowRunner"]
 
 logger = structlog.get_logger("flows")
 
-STATE_VERSION = 4
+STATE_VERSION = 7
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
 GARBAGE_AFTER = 20_000, 20, 50
 """When Python looks for garbage in a process that runs flows. Their state is trees without cycles, of which every
@@ -49,6 +51,8 @@ class FlowOptions:
         operators: The operators with their options.
         names: The flows to run.
         answers: Which questions are answered.
+        hearing: What the flow `captions` listens with.
+        voices: What the flow `speaker_turns` tells people apart with.
     """
 
     recovery_dir: Path
@@ -58,13 +62,15 @@ class FlowOptions:
     operators: Operators = field(default_factory=Operators)
     names: tuple[str, ...] = tuple(FLOWS)
     answers: AnswersOptions = field(default_factory=AnswersOptions)
+    hearing: Hearing | None = None
+    voices: Voices | None = None
 
 
 class FlowRunner:
-    """All flows of one process, in one thread, restarted from their snapshot when they fail."""
+    """Some flows in one thread, restarted from their snapshot when they fail."""
 
-    def __init__(self, log: EventLog, answering: Answering, options: FlowOptions) -> None:
-        """Prepare the flows; nothing runs before `start`."""
+    def __init__(self, log: EventLog, answering: Answering | None, options: FlowOptions) -> None:
+        """Prepare the flows; nothing runs before `start`. `answering` is needed where `answers` is among them."""
         self._log, self._answering, self._options = log, answering, options
         self._thread: threading.Thread | None = None
         self._room: AnsweringRoom | None = None
@@ -77,7 +83,10 @@ class FlowRunner:
     def start(self) -> None:
         """Start the thread; the flows go on where their last snapshot stands."""
         gc.set_threshold(*GARBAGE_AFTER)
-        self._room = AnsweringRoom(self._answering, self._options.answers_at_once)
+        if self._answering is not None:
+            self._room = AnsweringRoom(self._answering, self._options.answers_at_once)
+        # A flow that is being started is not one that failed: nobody is to be told so.
+        self._alive = True
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._thread.start()
 
@@ -109,7 +118,6 @@ class FlowRunner:
                 self._alive = False
 
     def _run_once(self) -> None:
-        assert self._room is not None  # noqa: S101 - start() made it
         where = self._options.recovery_dir / f"v{STATE_VERSION}"
         where.mkdir(parents=True, exist_ok=True)
         if not any(where.glob("part-*.sqlite3")):
@@ -117,7 +125,8 @@ class FlowRunner:
         wiring = Wiring(self._log, self._options.operators, self._room, next_incarnation(where), self._options.poll_ms)
         self._wiring = wiring
         wiring.stop.raised = self._stopping.is_set()
-        wiring.answers = self._options.answers
+        wiring.answers, wiring.hearing = self._options.answers, self._options.hearing
+        wiring.voices = self._options.voices
         flow = wiring.dataflow(self._options.names)
         self._alive = True
         logger.info("flows_started", attempt=wiring.attempt)
@@ -159,7 +168,7 @@ class FlowRunner:
         return time.time() - waiting[0].at_s if waiting else 0.0
 
     def _progress(self, name: str) -> FlowProgress:
-        spec = FLOWS[name]
+        spec = ALL_FLOWS[name]
         reading = self._wiring.readings.get(name) if self._wiring is not None else None
         positions = dict(reading.positions) if reading is not None else {}
         ends = dict(reading.ends) if reading is not None else {}

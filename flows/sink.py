@@ -21,6 +21,7 @@ from flows.marks import Mark, MarkWriter
 from schemas.base import Record, derive_id
 from schemas.dead_letters import DeadLetter
 from schemas.errors import KeyErased, RecordTooLarge
+from schemas.speech import Caption
 from schemas.topics import MAX_RECORD_BYTES
 
 __all__ = ["DEAD_VALUE_BYTES", "LogSink", "append_unless_erased"]
@@ -45,7 +46,7 @@ class _UnderWay:
 
 
 class LogSink(FixedPartitionedSink[Any, None]):
-    """Appends what a flow makes to one topic; a snapshot is taken only when the log has all of it.
+    """Appends what a flow makes to one topic, and captions it corrects to theirs; a snapshot waits for all of it.
 
     Items are ``(shard, record)``. A record whose session was erased meanwhile is dropped: nothing may be
     kept of it.
@@ -97,7 +98,12 @@ class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
 
     def write_batch(self, items: list[Record | Mark]) -> None:
         self._settle(most=MOST_UNDER_WAY)
-        records = [new_record(self._topic, item) for item in items if not isinstance(item, Mark)]
+        # A corrected caption goes back to where the caption lies.
+        records = [
+            new_record("captions" if isinstance(item, Caption) else self._topic, item)
+            for item in items
+            if not isinstance(item, Mark)
+        ]
         marks = [item for item in items if isinstance(item, Mark)] if self._marks is not None else []
         if not records and not marks:
             return
@@ -129,7 +135,8 @@ class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
             self._reading.unwritten[one.number] = at_s, time.time() + SEEN_AFTER_S
         if self._marks is not None:
             for place in stored:
-                self._marks.wrote(place.partition, place.offset)
+                if place.topic == self._topic:
+                    self._marks.wrote(place.partition, place.offset)
             self._marks.passed(one.marks)
 
     def _settle(self, most: int) -> None:

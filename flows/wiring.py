@@ -10,17 +10,20 @@ from bytewax.dataflow import Dataflow, Stream
 from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic, AnswersOptions
+from flows.captions import CaptionsLogic, Hearing
 from flows.clock import FlowClock
 from flows.connectors import FlowsSource, LogSource, Read, Reading, ReadingState, StopFlag
 from flows.logic import Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
 from flows.sink import LogSink
+from flows.speaker_turns import SpeakerTurnsLogic, Voices
+from models.question_weights import trained_questions
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
 from operators.utterances import UtterancesOperator
 
-__all__ = ["FLOWS", "FlowSpec", "Operators", "Wiring"]
+__all__ = ["ALL_FLOWS", "FLOWS", "SPEECH_FLOWS", "FlowSpec", "Operators", "Wiring"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,24 @@ class FlowSpec:
 FLOWS: Mapping[str, FlowSpec] = {
     spec.name: spec
     for spec in (
-        FlowSpec("utterances", ("meeting", "captions"), "utterances"),
+        FlowSpec("utterances", ("meeting", "captions", "speaker-turns"), "utterances"),
         FlowSpec("questions", ("meeting", "utterances"), "questions", after=("utterances",)),
         FlowSpec("memory", ("meeting", "utterances"), "memory", after=("utterances",)),
         FlowSpec("answers", ("meeting", "memory", "questions"), "answers", after=("questions", "memory"), timed=False),
     )
 }
+"""The flows every engine runs."""
+
+SPEECH_FLOWS: Mapping[str, FlowSpec] = {
+    spec.name: spec
+    for spec in (
+        FlowSpec("captions", ("meeting", "audio"), "captions", timed=False),
+        FlowSpec("speaker_turns", ("meeting", "audio"), "speaker-turns", timed=False),
+    )
+}
+"""The flows that listen; each runs in a dataflow of its own, so that it cannot slow the others."""
+
+ALL_FLOWS: Mapping[str, FlowSpec] = {**FLOWS, **SPEECH_FLOWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +65,7 @@ class Operators:
     """The operators with their options."""
 
     utterances: UtterancesOperator = field(default_factory=UtterancesOperator)
-    questions: QuestionsOperator = field(default_factory=QuestionsOperator)
+    questions: QuestionsOperator = field(default_factory=trained_questions)
     memory: MemoryOperator = field(default_factory=MemoryOperator)
 
     def named(self, flow: str) -> Operator[Any, Any, Any]:
@@ -75,6 +90,8 @@ class Wiring:
     poll_ms: float = 2.0
     marks: bool = False
     answers: AnswersOptions = field(default_factory=AnswersOptions)
+    hearing: Hearing | None = None
+    voices: Voices | None = None
     finishing: bool = False
     stop: StopFlag = field(default_factory=StopFlag)
     readings: dict[str, ReadingState] = field(default_factory=dict)
@@ -85,9 +102,9 @@ class Wiring:
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
         flow = Dataflow("rejoinder")
-        lying = op.input("in", flow, FlowsSource({name: self._source(FLOWS[name]) for name in names}))
+        lying = op.input("in", flow, FlowsSource({name: self._source(ALL_FLOWS[name]) for name in names}))
         for name in names:
-            self._add(lying, FLOWS[name])
+            self._add(lying, ALL_FLOWS[name])
         return flow
 
     def _source(self, spec: FlowSpec) -> LogSource:
@@ -100,7 +117,7 @@ class Wiring:
     def _add(self, lying: Stream[Read], spec: FlowSpec) -> None:
         reading = self.readings[spec.name]
         clock = None
-        if not self.marks:
+        if not self.marks or spec.name in SPEECH_FLOWS:
             before = [self.clocks[name] for name in spec.after if name in self.clocks]
             clock = self.clocks[spec.name] = FlowClock(reading, before)
         arrived: Stream[tuple[str, Arrived | Mark]] = op.flat_map_batch(
@@ -126,4 +143,12 @@ class Wiring:
         if name == "answers":
             assert self.room is not None  # noqa: S101 - whoever wires answers has a room for them
             return AnswersLogic.builder(self.room, self.log, self.attempt, self.answers)
+        if name == "captions":
+            assert self.hearing is not None  # noqa: S101 - whoever wires captions has models for them
+            self.hearing.needs.since_s.clear()
+            return CaptionsLogic.builder(self.hearing, self.log, clock)
+        if name == "speaker_turns":
+            assert self.voices is not None  # noqa: S101 - whoever wires speaker turns has models for them
+            self.voices.needs.since_s.clear()
+            return SpeakerTurnsLogic.builder(self.voices, self.log, clock)
         return OperatorLogic.builder(name, self.operators.named(name), clock, self.log, finishing=self.finishing)

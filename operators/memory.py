@@ -36,6 +36,8 @@ def apply_update(
     """
     said = {line.utterance_id: line for line in memory.said}
     said.update({line.utterance_id: line for line in update.said})
+    # A line without words is one whose words were given to other speakers.
+    said = {key: line for key, line in said.items() if line.text}
     notes = {note.note_id: note for note in memory.notes if note.note_id not in update.notes_dropped}
     notes.update({note.note_id: note for note in update.notes_put})
     return Memory(tuple(said.values())[-window_lines:], tuple(notes.values())[-most_notes:])
@@ -103,7 +105,7 @@ class MemoryOperator:
         match record:
             case Utterance():
                 if not record.text:
-                    return state, []
+                    return self._taken_back(state, record, now_s)
                 out: list[MemoryUpdate] = []
                 if state.pending is not None and state.pending.utterance_id != record.utterance_id:
                     state, out = self._complete(state, now_s)
@@ -118,6 +120,23 @@ class MemoryOperator:
                 return replace(state, closed=True), out
             case _:
                 return state, []
+
+    def _taken_back(
+        self, state: MemoryState, spoken: Utterance, now_s: float
+    ) -> tuple[MemoryState, list[MemoryUpdate]]:
+        """Forget an utterance whose words were given to other speakers; one that has no final words yet is nothing."""
+        if not spoken.revision or spoken.tentative:
+            return state, []
+        if state.pending is not None and state.pending.utterance_id == spoken.utterance_id:
+            state = replace(state, pending=None, due=None)
+        line = Said(
+            utterance_id=spoken.utterance_id,
+            speaker_name=spoken.speaker_name,
+            is_user=spoken.is_user,
+            start_s=spoken.start_s,
+            text="",
+        )
+        return state, [_update(spoken.session_id, f"{spoken.utterance_id}/{spoken.revision}", now_s, said=(line,))]
 
     def _complete(self, state: MemoryState, now_s: float) -> tuple[MemoryState, list[MemoryUpdate]]:
         spoken = state.pending

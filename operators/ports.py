@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.question_features import Heard
 from schemas.answers import Passage
 
 __all__ = [
@@ -15,8 +16,16 @@ __all__ = [
     "ModelPiece",
     "ModelUsage",
     "PassageSearch",
+    "QuestionScorer",
+    "Score",
     "SearchScope",
+    "SoundStretch",
+    "SpeechDetector",
+    "SpeechMemory",
     "TextEmbedder",
+    "Transcriber",
+    "Transcript",
+    "TranscriptWord",
     "Vectors",
 ]
 
@@ -106,4 +115,139 @@ class PassageSearch(Protocol):
 
     def version(self, owner_id: str) -> str:
         """Give the identity of what is searched for an owner: other documents or vectors, another version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpeechMemory:
+    """What a speech detector keeps between two calls; empty arrays at the start of a track.
+
+    Attributes:
+        hidden: State of the network, float32.
+        cell: State of the network, float32.
+        context: The last samples it heard, float32, at most a few milliseconds.
+    """
+
+    hidden: Vectors
+    cell: Vectors
+    context: Vectors
+
+
+class SpeechDetector(Protocol):
+    """Tells speech from everything else, hop by hop."""
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples per hop."""
+        ...
+
+    def initial(self) -> SpeechMemory:
+        """Give the memory of a track of which nothing was heard."""
+        ...
+
+    def probabilities(self, samples: NDArray[np.int16], memory: SpeechMemory) -> tuple[Vectors, SpeechMemory]:
+        """Give how likely each hop holds speech, shape (hops,), 0 to 1, and the memory after it.
+
+        Args:
+            samples: Whole hops, 16 kHz, shape (hops * hop_samples,).
+            memory: Of the hop before.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoundStretch:
+    """Sound to be written down.
+
+    Attributes:
+        samples: int16, 16 kHz, shape (samples,).
+        language: ISO 639-1 code; None = find out.
+        before: What was said before, to go on in its spelling.
+        glossary: Names and terms that may come, to be spelled like this.
+        best: Take the more careful and slower way.
+    """
+
+    samples: NDArray[np.int16]
+    language: str | None = None
+    before: str = ""
+    glossary: str = ""
+    best: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptWord:
+    """One word; times are seconds from the start of the stretch, and a space before it is part of the text."""
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was heard in a stretch, and how sure the recogniser is.
+
+    Attributes:
+        words: In order; joined they are the text.
+        language: ISO 639-1 code.
+        log_probability: Mean of the tokens, natural logarithm.
+        no_speech_probability: That the stretch holds no speech.
+        compression_ratio: Length of the text by its length when compressed; above 2 it repeats itself.
+        tries: Decodes it took.
+    """
+
+    words: tuple[TranscriptWord, ...]
+    language: str
+    log_probability: float
+    no_speech_probability: float
+    compression_ratio: float
+    tries: int = 1
+
+    @property
+    def text(self) -> str:
+        """The words as one text."""
+        return "".join(word.text for word in self.words).strip()
+
+
+class Transcriber(Protocol):
+    """Writes down what is said."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, to show and to record."""
+        ...
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether it knows other languages than English."""
+        ...
+
+    def transcribe(self, stretches: Sequence[SoundStretch]) -> list[Transcript]:
+        """Write down several stretches together; blocking, releases the interpreter lock, safe from many threads.
+
+        Raises:
+            ModelFailed: The model cannot work on one of them.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely a caption asks, 0-1, and at which of its words the asking begins."""
+
+    probability: float
+    at: int
+
+
+class QuestionScorer(Protocol):
+    """Judges whether a caption asks for something that deserves an answer."""
+
+    def score(self, heard: Heard, text: str) -> Score:
+        """Give how likely a caption asks; in well under 2 ms, whatever its length.
+
+        Args:
+            heard: The caption's words with what was said before.
+            text: The same words as they were heard.
+        """
         ...

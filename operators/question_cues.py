@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Cue", "cue_of", "is_written", "sentences_of"]
+__all__ = ["Cue", "cue_of", "is_tagged", "is_trap", "is_written", "sentences_of"]
 
 Kind = Literal["wh", "yes_no", "choice", "request", "other"]
 
@@ -86,6 +86,7 @@ _TAG = re.compile(
     r"will|would|should)(?:n't)? (?:it|they|he|she|you|we|i|that))\?$",
     re.IGNORECASE,
 )
+_WORD_TAG = re.compile(r",?\s(?:right|okay|ok|alright|all right|yeah|yes|no|huh|eh|you know)\?$", re.IGNORECASE)
 _SPLIT = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -116,6 +117,26 @@ def is_written(text: str) -> bool:
     return any(mark in text for mark in ".?!") or text != text.lower()
 
 
+def is_trap(sentence: str) -> bool:
+    """Say whether a sentence is a tag, small talk or another form that looks like a question and wants no answer.
+
+    >>> is_trap("Can you hear me okay?"), is_trap("Can you tell me why?")
+    (True, False)
+    """
+    return _TRAP.match(sentence.strip()) is not None
+
+
+def is_tagged(text: str) -> bool:
+    """Say whether punctuated text ends with a statement that one word turns into a question.
+
+    >>> is_tagged("We met last year, right?"), is_tagged("When did we meet?")
+    (True, False)
+    """
+    sentences = sentences_of(text)
+    last = sentences[-1] if sentences else ""
+    return _WORD_TAG.search(last) is not None and cue_of(last, punctuated=True) is None
+
+
 def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:
     """Say whether a sentence asks for something that deserves an answer.
 
@@ -131,7 +152,7 @@ def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:
     True
     """
     text = sentence.strip()
-    if _TRAP.match(text):
+    if is_trap(text):
         return None
     asked = text.rstrip("\"') ").endswith("?")
     words = text.count(" ") + 1

@@ -10,9 +10,12 @@ import typer
 
 from rejoinder import __version__
 from rejoinder.cli_analytics import analytics_app
+from rejoinder.cli_eval import eval_app
+from rejoinder.cli_listen import listen_app
 from rejoinder.cli_replay import replay_app
 from rejoinder.cli_roles import roles_app
 from rejoinder.cli_shared import DataDir, fail, settings_of
+from rejoinder.cli_voices import voices_app
 
 if TYPE_CHECKING:
     from rejoinder.settings import Settings
@@ -24,10 +27,13 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke API keys.")
 app.add_typer(keys_app, name="keys")
+app.add_typer(voices_app, name="voices")
 
 app.add_typer(roles_app)
 app.add_typer(replay_app)
 app.add_typer(analytics_app, name="analytics")
+app.add_typer(eval_app, name="eval")
+app.add_typer(listen_app)
 
 
 @app.callback(invoke_without_command=True)

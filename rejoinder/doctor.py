@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rejoinder.settings import Settings
+from schemas.errors import ModelMissing
 
 __all__ = ["Check", "checks"]
 
@@ -46,6 +47,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield _log(settings)
     yield _vectors(settings)
     yield _language_model(settings)
+    yield _speech(settings)
     for port in dict.fromkeys((settings.port, settings.qa_port)):
         yield _port(settings.host, port)
     for extra, module in EXTRAS.items():
@@ -55,6 +57,17 @@ def checks(settings: Settings) -> Iterator[Check]:
             "ok" if there else "warn",
             "installed" if there else f"add with: uv sync --extra {extra}",
         )
+
+
+def _speech(settings: Settings) -> Check:
+    from rejoinder.speech import chosen_model, speech_wanted
+
+    if not speech_wanted(settings):
+        return Check("speech", "ok", "off; captions from sound need: uv sync --extra speech")
+    try:
+        return Check("speech", "ok", f"{chosen_model(settings)}, loaded when the first sound comes")
+    except ModelMissing as error:
+        return Check("speech", "warn", str(error))
 
 
 def _disk(settings: Settings) -> Check:

@@ -22,7 +22,9 @@ from rejoinder.analytics.routes import analytics_router
 from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.routes import knowledge_router, resume_router
+from rejoinder.listening import Listening
 from rejoinder.models import Models
+from rejoinder.models_routes import models_router
 from rejoinder.replay.why import why_router
 from rejoinder.roles import ProgressView, check_roles
 from rejoinder.settings import Settings
@@ -42,13 +44,14 @@ class _View:
     """What the API may know of the engine."""
 
     runner: FlowRunner
+    listening: Listening
     named: dict[str, str]
 
     def flows(self) -> Sequence[FlowProgress]:
-        return self.runner.states()
+        return [*self.runner.states(), *self.listening.states()]
 
     def models(self) -> Mapping[str, str]:
-        return self.named
+        return {**self.named, "captions": self.listening.model}
 
     def problems(self) -> Sequence[str]:
         try:
@@ -89,12 +92,14 @@ class Engine:
         self.analytics = Analytics(settings, self.log) if flows and settings.analytics else None
         self._key_required = required
         self.runner: FlowRunner | None = None
+        self.listening: Listening | None = None
         self.view: _View | ProgressView
         if flows:
             options = FlowOptions(data / "recovery", epoch_s=settings.epoch_s, poll_ms=settings.poll_ms)
             self.runner = FlowRunner(self._flow_log, self.models.answering, options)
             named = {"answers": self.models.answers, "text vectors": self.models.embedder.name}
-            self.view = _View(self.runner, named)
+            self.listening = Listening(settings, self._flow_log)
+            self.view = _View(self.runner, self.listening, named)
         else:
             self.view = ProgressView(self.log, self.models.embedder.name)
 
@@ -102,16 +107,14 @@ class Engine:
         """Give the app of the realtime port and the app of the Q&A port."""
         settings = self.settings
         limits = ApiLimits(streams=settings.streams, heartbeat_s=settings.heartbeat_s, stalled_s=settings.stalled_s)
-        documents: tuple[APIRouter, ...] = (
-            knowledge_router(self.knowledge),
-            resume_router(self.knowledge),
-            why_router(self.knowledge),
-        )
+        documents = [knowledge_router(self.knowledge), resume_router(self.knowledge), why_router(self.knowledge)]
+        if self.listening is not None:
+            documents.append(models_router(self.listening.shelf, settings.speech_model))
         if self.analytics is not None:
-            readers, required = tuple(settings.analytics_readers), self._key_required
-            model = self.models.writer()
-            asking = analytics_router(self.analytics, readers=readers, key_required=required, model=model)
-            documents = (*documents, asking)
+            readers, model = tuple(settings.analytics_readers), self.models.writer()
+            documents.append(
+                analytics_router(self.analytics, readers=readers, key_required=self._key_required, model=model)
+            )
 
         def parts(*more: APIRouter) -> ApiParts:
             return ApiParts(
@@ -121,6 +124,7 @@ class Engine:
                 version=__version__,
                 cors_origins=tuple(settings.cors_origins),
                 limits=limits,
+                ice_servers=tuple(settings.webrtc_ice_servers),
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
             )
@@ -139,16 +143,23 @@ class Engine:
     def start(self) -> None:
         """Start the flows where they stopped; records older than their topic keeps them are removed first."""
         for topic in TOPICS.values():
+            # How long sound is kept is a setting, and what is not written down yet stays.
+            if topic.name == "audio":
+                continue
             if topic.retention_s is not None and not self.settings.on_kafka:  # a broker keeps to it by itself
                 self.log.trim(topic.name, time.time() - topic.retention_s)
         if self.runner is not None:
             self.runner.start()
         if self.analytics is not None:
             self.analytics.start()
+        if self.listening is not None:
+            self.listening.start()
         logger.info("engine_started", flows=self.runner is not None)
 
     def stop(self) -> None:
         """Stop the flows with a last snapshot, then close everything."""
+        if self.listening is not None:
+            self.listening.stop()
         if self.runner is not None:
             self.runner.stop()
         if self.analytics is not None:

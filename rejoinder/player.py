@@ -133,6 +133,8 @@ class Player:
         """Follow the stream; after a drop, go on from the last id."""
         cursor: str | None = None
         for _ in range(50):
+            if self._client.is_closed:
+                return
             headers = {"Last-Event-ID": cursor} if cursor else {}
             try:
                 with self._client.stream("GET", f"/api/sessions/{session_id}/stream", headers=headers) as reply:

@@ -13,12 +13,15 @@ from api.deps import ApiParts
 from eventlog import open_log
 from eventlog.base import EventLog, LogReader, shard_of
 from flows.member import FlowMember, MemberOptions
-from flows.wiring import FLOWS
+from flows.wiring import ALL_FLOWS, FLOWS, SPEECH_FLOWS
 from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.instance import InstanceLock
 from rejoinder.models import Models
+from rejoinder.models_routes import models_router
 from rejoinder.settings import Settings
+from rejoinder.speech import Speech
+from rejoinder.voices import SpeakerModels
 from schemas.codec import decode
 from schemas.errors import EngineError, LogError, LogUnavailable, SchemaError
 from schemas.progress import PROGRESS_KEY, FlowBeat, FlowProgress
@@ -85,7 +88,8 @@ class ProgressView:
     def flows(self) -> Sequence[FlowProgress]:
         """Give the state of every flow, as its members last told it."""
         self._look()
-        return [self._flow(name) for name in FLOWS]
+        told = {flow for flow, _ in self._beats}
+        return [self._flow(name) for name in (*FLOWS, *(name for name in SPEECH_FLOWS if name in told))]
 
     def _flow(self, name: str) -> FlowProgress:
         known = [one for (flow, _), one in self._beats.items() if flow == name]
@@ -106,7 +110,7 @@ class ProgressView:
         end = max(ends.values(), default=0)
         return FlowProgress(
             name=name,
-            topic=FLOWS[name].writes,
+            topic=ALL_FLOWS[name].writes,
             position=min(unread, default=end),
             end=end,
             behind_records=sum(max(0, end - positions.get(place, 0)) for place, end in ends.items()),
@@ -152,6 +156,14 @@ class _MemberView:
         return [f"flow {flow.name} is not running: {flow.detail}" for flow in self.flows() if not flow.alive]
 
 
+def _check_member(names: tuple[str, ...], addresses: tuple[str, ...], member: int) -> None:
+    unknown = [name for name in names if name not in ALL_FLOWS]
+    if unknown or not names:
+        raise ValueError(f"no flow {', '.join(unknown) or 'named'}; there are {', '.join(ALL_FLOWS)}")
+    if not 0 <= member < max(1, len(addresses)):
+        raise ValueError(f"member {member} has no address among {len(addresses)}")
+
+
 class FlowRole:
     """One member of the cluster that runs some flows, with its health page."""
 
@@ -165,20 +177,22 @@ class FlowRole:
             ModelMissing: A chosen model is not installed.
             ValueError: No such flow, or `member` has no address.
         """
-        unknown = [name for name in names if name not in FLOWS]
-        if unknown or not names:
-            raise ValueError(f"no flow {', '.join(unknown) or 'named'}; there are {', '.join(FLOWS)}")
-        if not 0 <= member < max(1, len(addresses)):
-            raise ValueError(f"member {member} has no address among {len(addresses)}")
+        _check_member(names, addresses, member)
         check_roles(settings)
         self.settings = settings
         self._lock = InstanceLock(settings.data_dir, f"flow-{'-'.join(names)}-{member}")
         self.log = open_log(settings.log_url, follow=(), kafka=settings.kafka)
         self.keys = KeyStore(settings.data_dir / "accounts.sqlite3", key_required=False)
         self._models: Models | None = None
+        self._speech: Speech | None = None
+        self._speakers: SpeakerModels | None = None
         try:
             if "answers" in names:
                 self._models = Models(settings, follows=True)
+            if "captions" in names:
+                self._speech = Speech(settings)
+            if "speaker_turns" in names:
+                self._speakers = SpeakerModels(settings)
         except EngineError:
             self.log.close()
             raise
@@ -192,13 +206,22 @@ class FlowRole:
             epoch_s=settings.epoch_s,
             poll_ms=settings.poll_ms,
             model=answers,
+            hearing=self._speech.hearing if self._speech is not None else None,
+            voices=self._speakers.voices if self._speakers is not None else None,
         )
         self.member = FlowMember(self.log, self._models.answering if self._models is not None else None, options)
-        self.view = _MemberView(self.member, {"answers": answers} if answers else {})
+        named = {"answers": answers} if answers else {}
+        if self._speech is not None:
+            named["captions"] = self._speech.model
+        if self._speakers is not None:
+            named["speaker turns"] = self._speakers.model
+        self.view = _MemberView(self.member, named)
 
     def doors(self, port: int) -> list[tuple[FastAPI, str, int]]:
         """Give the health page, to be served on a port."""
-        parts = ApiParts(log=self.log, callers=self.keys, engine=self.view, version=__version__)
+        speech = self._speech
+        routers = (models_router(speech.shelf, speech.model),) if speech is not None else ()
+        parts = ApiParts(log=self.log, callers=self.keys, engine=self.view, version=__version__, routers=routers)
         return [(create_app(parts, doors="health"), self.settings.host, port)]
 
     def __enter__(self) -> Self:
@@ -213,6 +236,10 @@ class FlowRole:
         self.member.stop()
         if self._models is not None:
             self._models.close()
+        if self._speech is not None:
+            self._speech.close()
+        if self._speakers is not None:
+            self._speakers.close()
         self.keys.close()
         self.log.close()
         self._lock.release()

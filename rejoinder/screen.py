@@ -7,8 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from rejoinder.player import Played, percentile
+from schemas.speech import speaker_name_of
 
 __all__ = ["Screen"]
+
+SHORT = 40
 
 
 class Screen:
@@ -16,19 +19,37 @@ class Screen:
 
     def __init__(self, names: Mapping[str, str], console: Console | None = None) -> None:
         """Show speakers by these names (participant id -> name)."""
-        self._names = dict(names)
+        self.names = dict(names)
         self._console = console or Console(highlight=False)
         self._writing: str | None = None
+        self._said_by: dict[str, str] = {}
+
+    def _caption(self, event: dict[str, Any]) -> None:
+        """Print a caption once; when it becomes known, or turns out, who said it, say so."""
+        speaker, caption_id = event["speaker"] or "", event["caption_id"]
+        if self._said_by.get(caption_id) == speaker:
+            return
+        name = self.names.get(speaker) or speaker_name_of(speaker) or "?"
+        text = escape(event["text"])
+        if caption_id in self._said_by:
+            text = f"[dim]said that: {text if len(text) <= SHORT else text[:SHORT] + '...'}[/]"
+        self._said_by[caption_id] = speaker
+        self._line()
+        self._console.print(f"[dim]{event['start_s']:7.1f}s[/] [bold]{escape(name)}[/]  {text}")
 
     def show(self, event: dict[str, Any]) -> None:
         """Show one event of the stream."""
         match event["type"]:
-            case "caption" if event["final"]:
+            case "caption" if event["final"] and event["text"]:
+                self._caption(event)
+            case "audio_gap":
                 self._line()
-                name = self._names.get(event["speaker"] or "", event["speaker"] or "?")
                 self._console.print(
-                    f"[dim]{event['start_s']:7.1f}s[/] [bold]{escape(name)}[/]  {escape(event['text'])}"
+                    f"[dim]{event['start_s']:7.1f}s  no sound came for {event['end_s'] - event['start_s']:.1f} s[/]"
                 )
+            case "transcription_lag" if event["behind_s"] > 0:
+                self._line()
+                self._console.print(f"[dim]captions are {event['behind_s']:.0f} s behind[/]")
             case "question":
                 self._line()
                 again = " (goes on)" if event["revision"] else ""

@@ -16,6 +16,8 @@ from rejoinder.engine import Engine
 __all__ = ["PortTaken", "Served", "serve", "serving"]
 
 GRACE_S = 2
+MOST_MESSAGE = 1_048_576
+"""Largest message of a WebSocket, bytes; the door's own limits are below it and answer with words."""
 
 
 class PortTaken(OSError):
@@ -56,7 +58,15 @@ class Served:
             for other in self._sockets:
                 other.close()
             raise PortTaken(error.errno, f"port {port} on {host} cannot be used: {error.strerror}") from None
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+            ws="websockets-sansio",
+            ws_max_size=MOST_MESSAGE,
+            ws_per_message_deflate=False,  # sound does not get smaller, and a small message cannot become a large one
+        )
         self._apps.append(app)
         self._servers.append(_Server(config))
         self._sockets.append(opened)

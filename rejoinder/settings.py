@@ -77,6 +77,52 @@ class Settings(BaseSettings):
         "onnx", description="What computes text vectors: `onnx` (default install) or `torch` (extra `gpu`)."
     )
     embedder_path: Path | None = Field(None, description="Folder with other weights for text vectors.")
+    speech_model: str = Field(
+        "auto",
+        description="Model for captions from sound: a name (tiny.en, base, small, large-v3, ...), a folder with a "
+        "CTranslate2 conversion of Whisper, `off`, or `auto` = the best that is installed, if any.",
+    )
+    speech_sha256: str = Field("", description="What the `model.bin` of that model must have; empty = not checked.")
+    speech_partials: bool = Field(True, description="Give partial captions while somebody still speaks.")
+    speech_partial_model: str = Field(
+        "", description="Model for partial captions; empty = tiny.en for English when installed, else the same model."
+    )
+    speech_language: str = Field(
+        "", description="Language of the sound (`en`, `de`, ...); `auto` = found out; empty = as the session says."
+    )
+    speech_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where speech models run.")
+    speech_precision: str = Field("", description="Compute type; empty = int8 on a CPU, float16 on a GPU.")
+    speech_workers: int = Field(
+        1, ge=1, le=64, description="Stretches of speech written down at the same time, a CPU thread each."
+    )
+    speech_beam: int = Field(1, ge=1, le=10, description="Width of the search for the best final text; 1 = greedy.")
+    speech_pause_s: float = Field(0.45, ge=0.2, le=3, description="A pause this long ends a caption, seconds.")
+    speech_stalled_s: float = Field(
+        2.0, ge=0.5, le=60, description="A track that sends nothing for so many seconds is taken for silent."
+    )
+    speech_glossary: list[str] = Field(
+        default_factory=list, description='Names and terms that captions should know, as JSON: ["Kafka", "Marta"].'
+    )
+    speech_memory_mb: int = Field(
+        4_000, ge=100, description="Most memory for speech models, MB; those used least recently are put away first."
+    )
+    speakers: Literal["auto", "off", "onnx", "pyannote"] = Field(
+        "auto",
+        description="Who tells speakers of one track apart: `onnx` = the models kept with the code; `pyannote` = a "
+        "segmentation model of yours (extra `diarization`); `off`; `auto` = `onnx` where sound is written down.",
+    )
+    speakers_model: str = Field(
+        "", description="For `pyannote`: a checkpoint file, or a name at the hub such as pyannote/segmentation-3.0."
+    )
+    speakers_sha256: str = Field("", description="For `pyannote`: what that checkpoint must have; needed.")
+    speakers_most: int = Field(12, ge=1, le=64, description="Most speakers told apart on one track.")
+    speakers_workers: int = Field(1, ge=1, le=64, description="Windows of sound heard at the same time, a CPU each.")
+    audio_retention_h: float = Field(
+        6.0,
+        ge=0,
+        le=24 * 365,
+        description="Hours for which sound is kept; 0 = only until it is written down. On Kafka the topic's own.",
+    )
     analytics: bool = Field(
         True, description="Run the analytics inside `rejoinder up`; else in a process of their own, or not at all."
     )
@@ -92,6 +138,10 @@ class Settings(BaseSettings):
     analytics_timeout_s: float = Field(30.0, gt=0, le=3600, description="Longest question to the analytics, seconds.")
     cors_origins: list[str] = Field(
         default_factory=list, description='Origins allowed by CORS, as JSON: ["https://a"].'
+    )
+    webrtc_ice_servers: list[str] = Field(
+        default_factory=list,
+        description='STUN and TURN servers for WebRTC, as JSON: ["stun:a:3478"]; none = own addresses alone.',
     )
     streams: int = Field(2_000, ge=1, description="Most event streams open at once.")
     heartbeat_s: float = Field(

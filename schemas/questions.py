@@ -38,10 +38,15 @@ class Question(Record):
 
 
 class QuestionWithdrawn(Record):
-    """The question needs no answer any more (cancelled by a client, or taken back)."""
+    """The question needs no answer any more (cancelled by a client, or taken back).
+
+    Attributes:
+        revision: The last revision that is withdrawn: a later one asks after all; None = whatever comes.
+    """
 
     type: Literal["question_withdrawn"] = "question_withdrawn"
     question_id: Identifier
+    revision: Annotated[int, Field(ge=0)] | None = None
     reason: Annotated[str, Field(max_length=200)] = "cancelled"
 
 

@@ -6,7 +6,17 @@ from pydantic import Field, model_validator
 
 from schemas.base import Identifier, Record, Seconds, Strict
 
-__all__ = ["MAX_CAPTION_CHARS", "Caption", "SpeakerTurn", "Utterance", "Word"]
+__all__ = [
+    "MAX_CAPTION_CHARS",
+    "AudioGap",
+    "Caption",
+    "CaptionRecord",
+    "SpeakerTurn",
+    "TranscriptionLag",
+    "Utterance",
+    "Word",
+    "speaker_name_of",
+]
 
 MAX_CAPTION_CHARS = 10_000
 """Longest caption accepted, characters: about ten minutes of speech in one piece."""
@@ -24,17 +34,22 @@ class Word(Strict):
 class Caption(Record):
     """Text heard over a span of one track.
 
-    A caption with ``final=False`` may be replaced by one with the same ``caption_id``; a final one never.
+    A caption with ``final=False`` may be replaced by one with the same ``caption_id``. The words of a final one stay;
+    when its speaker is corrected it comes again with the same ``caption_id`` and the next ``revision``.
 
     Attributes:
+        revision: Counts the corrections of a final caption; the highest one counts.
         speaker: Who spoke, as the sender names them (participant id or name); None when unknown.
         start_s: Start, seconds into the session.
         end_s: End, seconds into the session; never before `start_s`.
+        speaker_frozen: The speaker was heard long enough: no further revision will change it.
     """
 
     type: Literal["caption"] = "caption"
     caption_id: Identifier
+    revision: Annotated[int, Field(ge=0)] = 0
     speaker: Identifier | None = None
+    speaker_frozen: bool = False
     track: Identifier | None = None
     start_s: Seconds
     end_s: Seconds
@@ -48,6 +63,36 @@ class Caption(Record):
         if self.end_s < self.start_s:
             raise ValueError("end_s lies before start_s")
         return self
+
+
+class AudioGap(Record):
+    """Sound of a track that never came; it was taken for silence.
+
+    Attributes:
+        start_s: Where it begins, seconds into the session.
+        end_s: Where sound goes on.
+    """
+
+    type: Literal["audio_gap"] = "audio_gap"
+    track: Identifier
+    start_s: Seconds
+    end_s: Seconds
+
+
+class TranscriptionLag(Record):
+    """How far the captions of a track are behind its sound; told when they fall behind, and with 0 when they caught up.
+
+    Attributes:
+        behind_s: Seconds of sound that wait to be transcribed.
+    """
+
+    type: Literal["transcription_lag"] = "transcription_lag"
+    track: Identifier
+    behind_s: Seconds
+
+
+CaptionRecord = Annotated[Caption | AudioGap | TranscriptionLag, Field(discriminator="type")]
+"""What lies on the topic `captions`."""
 
 
 class SpeakerTurn(Record):
@@ -91,3 +136,13 @@ class Utterance(Record):
     text: str
     tentative: str = ""
     caption_ids: tuple[Identifier, ...] = ()
+
+
+def speaker_name_of(speaker: str) -> str:
+    """Give what to call a speaker of whom only the id is known.
+
+    >>> speaker_name_of("room-speaker-2"), speaker_name_of("ann")
+    ('Speaker 2', 'ann')
+    """
+    _, told_apart, number = speaker.rpartition("-speaker-")
+    return f"Speaker {number}" if told_apart and number.isdecimal() else speaker

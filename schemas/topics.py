@@ -11,7 +11,7 @@ from schemas.meeting import MeetingEvent
 from schemas.memory import MemoryUpdate
 from schemas.progress import ProgressRecord
 from schemas.questions import QuestionRecord
-from schemas.speech import Caption, SpeakerTurn, Utterance
+from schemas.speech import CaptionRecord, SpeakerTurn, Utterance
 from schemas.usage import Usage
 
 __all__ = ["MAX_RECORD_BYTES", "SHOWN_TOPICS", "TOPICS", "Topic", "topic_named"]
@@ -47,7 +47,9 @@ TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         Topic("audio", AudioChunk, "api", 6 * HOUR_S, "sound as it arrived"),
-        Topic("captions", Caption, "api", None, "text heard, partial and final"),
+        Topic(
+            "captions", CaptionRecord, "captions", None, "text heard; gaps of sound, lag; the api adds what tools send"
+        ),
         Topic("speaker-turns", SpeakerTurn, "speaker_turns", None, "who held the floor"),
         Topic("utterances", Utterance, "utterances", None, "one speaker's words between two boundaries"),
         Topic("meeting", MeetingEvent, "api", None, "opened, joined, left, shared, agenda, noted, closed"),

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from flows.wiring import FLOWS
+from flows.wiring import ALL_FLOWS, FLOWS
 from rejoinder import __version__
 from rejoinder.cli import app
 from rejoinder.settings import Settings
@@ -60,7 +60,7 @@ def test_every_command_line_is_understood(where: str) -> None:
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
     context = command.make_context(name, list(rest))
     if name == "flow":
-        assert set(context.params["names"]) <= set(FLOWS)
+        assert set(context.params["names"]) <= set(ALL_FLOWS)
         members = [one for one in context.params["addresses"].split(";") if one]
         assert context.params["process_id"] < max(1, len(members))
 

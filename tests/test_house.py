@@ -31,6 +31,8 @@ ONLY_IN = {
     "openai": ("models",),
     "onnxruntime": ("models",),
     "torch": ("models",),
+    "av": ("api",),
+    "aiortc": ("api",),
 }
 PURE = {"asyncio", "threading", "socket", "subprocess", "time", "random", "sqlite3", "httpx", "os"}
 BANNED = re.compile(r"(^|_)(manager|handler|helper|utils|process|info|service)($|_)")

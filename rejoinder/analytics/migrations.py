@@ -16,6 +16,8 @@ CREATE TABLE facts.sessions({_ROW}, owner_id VARCHAR, kind VARCHAR, title VARCHA
 CREATE TABLE facts.participants({_ROW}, participant_id VARCHAR, {_ORDER}, name VARCHAR, role VARCHAR, is_user BOOLEAN);
 CREATE TABLE facts.captions({_ROW}, caption_id VARCHAR, {_ORDER}, speaker VARCHAR, track VARCHAR, start_s DOUBLE,
     end_s DOUBLE, words BIGINT, chars BIGINT, final BOOLEAN, language VARCHAR);
+CREATE TABLE facts.audio_gaps({_ROW}, gap_id VARCHAR, {_ORDER}, track VARCHAR, start_s DOUBLE, end_s DOUBLE);
+CREATE TABLE facts.caption_lag({_ROW}, track VARCHAR, minute TIMESTAMP, behind_s DOUBLE);
 CREATE TABLE facts.speaker_turns({_ROW}, turn_id VARCHAR, {_ORDER}, speaker VARCHAR, track VARCHAR, start_s DOUBLE,
     end_s DOUBLE, frozen BOOLEAN);
 CREATE TABLE facts.utterances({_ROW}, utterance_id VARCHAR, {_ORDER}, speaker_id VARCHAR, speaker_name VARCHAR,

@@ -25,12 +25,13 @@ ANSWERED = """answered AS (
     WHERE a.run_id = 'live')"""
 
 QUESTIONED = """questioned AS (
-    SELECT m.period, q.session_id, q.question_id, max(q.question_revision) AS question_revision,
-        any_value(q.origin) AS origin, arg_max(q.kind, q.question_revision) AS kind
-    FROM facts.questions q JOIN mine m USING (session_id)
-    WHERE q.run_id = 'live' AND NOT EXISTS (FROM facts.withdrawals w WHERE w.run_id = 'live'
-        AND w.session_id = q.session_id AND w.question_id = q.question_id)
-    GROUP BY m.period, q.session_id, q.question_id)"""
+    SELECT * FROM (
+        SELECT m.period, q.session_id, q.question_id, max(q.question_revision) AS question_revision,
+            any_value(q.origin) AS origin, arg_max(q.kind, q.question_revision) AS kind
+        FROM facts.questions q JOIN mine m USING (session_id) WHERE q.run_id = 'live'
+        GROUP BY m.period, q.session_id, q.question_id) q
+    WHERE NOT EXISTS (FROM facts.withdrawals w WHERE w.run_id = 'live' AND w.session_id = q.session_id
+        AND w.question_id = q.question_id AND w.revision >= q.question_revision))"""
 
 SPOKEN = """spoken AS (
     SELECT m.period, u.session_id, sum(u.words) AS words, max(u.end_s) AS length_s,

@@ -18,12 +18,13 @@ from schemas.meeting import (
 from schemas.memory import MemoryUpdate
 from schemas.progress import FlowBeat
 from schemas.questions import Question, QuestionWithdrawn
-from schemas.speech import Caption, SpeakerTurn, Utterance
+from schemas.speech import AudioGap, Caption, SpeakerTurn, TranscriptionLag, Utterance
 from schemas.usage import Usage
 
 __all__ = ["Rows"]
 
 Row = tuple[Any, ...]
+_EVERY_REVISION = 2**53
 _LATEST_US = 253_402_300_799_000_000
 """The end of the year 9999, microseconds: a producer's broken clock must not make a time no database holds."""
 
@@ -49,6 +50,8 @@ class Rows:
             AgendaMoved: self._agenda,
             MeetingNoted: self._noted,
             Caption: self._caption,
+            AudioGap: self._gap,
+            TranscriptionLag: self._late,
             SpeakerTurn: self._turn,
             Utterance: self._utterance,
             Question: self._question,
@@ -114,11 +117,18 @@ class Rows:
         self._event(one, at, None, one.name)
 
     def _caption(self, one: Caption, at: float) -> None:
-        text = one.text
+        text, order = one.text, 1 + one.revision if one.final else 0
         self._put(
-            "captions", one.session_id, one.caption_id, 1 if one.final else 0, at, one.event_id, one.speaker, one.track,
+            "captions", one.session_id, one.caption_id, order, at, one.event_id, one.speaker, one.track,
             one.start_s, one.end_s, len(text.split()), len(text), one.final, one.language,
         )  # fmt: skip
+
+    def _gap(self, one: AudioGap, at: float) -> None:
+        order = 0, at, one.event_id
+        self._put("audio_gaps", one.session_id, one.event_id, *order, one.track, one.start_s, one.end_s)
+
+    def _late(self, one: TranscriptionLag, at: float) -> None:
+        self._put("caption_lag", one.session_id, one.track, at // 60e6 * 60e6, one.behind_s)
 
     def _turn(self, one: SpeakerTurn, at: float) -> None:
         order = one.revision, at, one.event_id
@@ -141,7 +151,8 @@ class Rows:
         )  # fmt: skip
 
     def _withdrawn(self, one: QuestionWithdrawn, at: float) -> None:
-        self._put("withdrawals", one.session_id, one.question_id, 0, at, one.event_id, one.reason)
+        last = _EVERY_REVISION if one.revision is None else one.revision
+        self._put("withdrawals", one.session_id, one.question_id, last, at, one.event_id, one.reason)
 
     def _delta(self, one: AnswerDelta, at: float) -> None:
         self._put("answer_texts", one.session_id, one.answer_id, at, at, one.index + 1, one.attempt + 1)

@@ -73,6 +73,8 @@ TABLES: dict[str, Table] = {
             "caption_id",
             "speaker track start_s:float end_s:float words:int chars:int final:bool language",
         ),
+        _last("audio_gaps", "gap_id", "track start_s:float end_s:float"),
+        _gathered("caption_lag", "session_id track minute:time", "behind_s:float"),
         _last("speaker_turns", "turn_id", "speaker track start_s:float end_s:float frozen:bool"),
         _last(
             "utterances",

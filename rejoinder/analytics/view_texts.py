@@ -50,6 +50,26 @@ DESCRIBED: dict[str, tuple[str, dict[str, str]]] = {
             "language": "its language, when known",
         },
     ),
+    "audio_gaps": (
+        "sound of a track that never came and was taken for silence",
+        _SHARED
+        | {
+            "gap_id": "the gap",
+            "made_at": _MADE,
+            "track": "the input it is missing from",
+            "start_s": "where it begins, seconds into the session",
+            "end_s": "where sound goes on, seconds into the session",
+        },
+    ),
+    "caption_lag": (
+        "how far captions were behind the sound of a track in one minute",
+        _SHARED
+        | {
+            "track": "the input",
+            "minute": "the minute, UTC",
+            "behind_s": "most sound that waited to be written down, seconds",
+        },
+    ),
     "speaker_turns": (
         "one span in which somebody held the floor, in its last revision",
         _SHARED

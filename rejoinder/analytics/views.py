@@ -34,6 +34,10 @@ _SQL: dict[str, str] = {
     "captions": """
         SELECT run_id, session_id, caption_id, made_at, speaker, track, start_s, end_s, words, chars, final, language
         FROM facts.captions""",
+    "audio_gaps": """
+        SELECT run_id, session_id, gap_id, made_at, track, start_s, end_s FROM facts.audio_gaps""",
+    "caption_lag": """
+        SELECT run_id, session_id, track, minute, behind_s FROM facts.caption_lag""",
     "speaker_turns": """
         SELECT run_id, session_id, turn_id, made_at, speaker, track, start_s, end_s, frozen FROM facts.speaker_turns""",
     "utterances": """
@@ -43,7 +47,8 @@ _SQL: dict[str, str] = {
     "questions": """
         SELECT q.run_id, q.session_id, q.question_id, q.question_revision, r.noticed_at, q.made_at AS settled_at,
             q.kind, q.origin, q.speaker_id, q.start_s, q.end_s, q.confidence, q.words, q.captions, q.text,
-            w.question_id IS NOT NULL AS withdrawn, w.reason AS withdrawn_reason
+            coalesce(w.revision >= q.question_revision, false) AS withdrawn,
+            CASE WHEN w.revision >= q.question_revision THEN w.reason END AS withdrawn_reason
         FROM facts.questions q
         JOIN (SELECT run_id, session_id, question_id, max(question_revision) AS question_revision,
                 min(made_at) AS noticed_at FROM facts.questions GROUP BY ALL) r

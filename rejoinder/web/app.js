@@ -1,5 +1,6 @@
 // The console: everything that was said or written by others is put in as text, never as HTML.
 import { call, follow, key } from "./api.js";
+import { record } from "./sound.js";
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, attributes = {}, ...children) => {
@@ -51,7 +52,7 @@ async function choose(id) {
   for (const pane of ["captions", "answers"]) $(pane).replaceChildren();
   $("interim").textContent = "";
   $("session-title").textContent = found.title || found.kind;
-  $("end").hidden = Boolean(found.closed_at); $("delete").hidden = false;
+  $("sound").hidden = $("end").hidden = Boolean(found.closed_at); $("delete").hidden = false;
   listSessions();
   follow(id, { signal: stop.signal, onEvent: take, onState: (state, status) => {
     if (status === 401) askForKey();
@@ -67,16 +68,20 @@ function take(event) {
   else if (event.type === "answer") takeAnswer(event);
   else if (event.type === "answer_failed") { if (event.reason !== "superseded") settle(event.question_id, "failed", `no answer: ${event.reason} ${event.detail}`); }
   else if (event.type === "joined") people.set(event.participant.id, event.participant);
-  else if (event.type === "closed") { $("end").hidden = true; listSessions(); }
+  else if (event.type === "audio_gap") $("interim").textContent = `(no sound came for ${(event.end_s - event.start_s).toFixed(1)} s)`;
+  else if (event.type === "transcription_lag") $("interim").textContent = event.behind_s > 0 ? `(captions are ${Math.round(event.behind_s)} s behind)` : "";
+  else if (event.type === "closed") { $("sound").hidden = $("end").hidden = true; listSessions(); }
   else if (event.type === "lag") say(event.behind_s > 1 ? `${Math.round(event.behind_s)} s behind` : "live", "live");
   else if (event.type === "resync") { captions = []; shownFrom = 0; cards = new Map(); $("captions").replaceChildren(); $("answers").replaceChildren(); }
 }
 
-const nameOf = (id) => people.get(id)?.name || id || "Unknown";
+const nameOf = (id) => people.get(id)?.name || id?.replace(/^.*-speaker-(\d+)$/, "Speaker $1") || "Unknown";
 
 function takeCaption(caption) {
   if (!caption.final) { $("interim").textContent = `${nameOf(caption.speaker)}: ${caption.text}`; return; }
   $("interim").textContent = "";
+  if (!caption.text) return;
+  if (caption.revision > 0 && correctCaption(caption)) return;
   captions.push(caption);
   const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
   addCaption(box, caption, captions.at(-2));
@@ -87,6 +92,21 @@ function takeCaption(caption) {
   if (low) box.scrollTop = box.scrollHeight;
 }
 
+// A caption whose speaker was corrected comes again under its id: it takes the place of the one before.
+function correctCaption(caption) {
+  const place = captions.findLastIndex((one) => one.caption_id === caption.caption_id);
+  if (place < 0) return false;
+  if (captions[place].revision >= caption.revision) return true;
+  captions[place] = caption;
+  if (place >= shownFrom) showFrom(shownFrom);
+  return true;
+}
+
+function showFrom(first) {
+  $("captions").replaceChildren();
+  captions.slice(first).forEach((caption, number, all) => addCaption($("captions"), caption, all[number - 1]));
+}
+
 function addCaption(box, caption, before) {
   if (before?.speaker !== caption.speaker || !box.childElementCount) box.append(make("p", { class: "who" }, nameOf(caption.speaker)));
   box.append(make("p", { class: people.get(caption.speaker)?.is_user ? "said user" : "said" }, caption.text));
@@ -94,8 +114,7 @@ function addCaption(box, caption, before) {
 
 $("earlier").addEventListener("click", () => {
   shownFrom = Math.max(0, shownFrom - SHOWN);
-  $("captions").replaceChildren();
-  captions.slice(shownFrom).forEach((caption, number, all) => addCaption($("captions"), caption, all[number - 1]));
+  showFrom(shownFrom);
   $("earlier").hidden = shownFrom === 0;
   $("captions").scrollTop = 0;
 });
@@ -159,6 +178,37 @@ async function showSource(id, cited) {
   $("source-text").querySelector("mark")?.scrollIntoView({ block: "center" });
 }
 
+// Recordings are shown for as long as they run, whichever session is looked at.
+const RECORDING_WORDS = { recording: "Recording", reconnecting: "Recording, kept here until the engine is back:" };
+let recordings = 0;
+for (const kind of ["microphone", "tab"]) $(kind).addEventListener("click", async () => {
+  const named = kind === "tab" ? "tab's sound" : "microphone", title = session.title || session.kind;
+  const said = make("span", { role: "status" }, `Starting ${named}`), level = make("meter", { "aria-label": `Level of ${named}`, min: 0, max: 1 });
+  const stopButton = make("button", { type: "button" }, "Stop"), row = make("li", { "data-state": "starting" }, said, level, stopButton);
+  const leave = () => { if (row.isConnected) { row.remove(); recordings -= 1; document.title = recordings ? "\u25cf Rejoinder" : "Rejoinder"; } };
+  $("sound-said").textContent = "";
+  $(kind).disabled = true;
+  try {
+    const stopRecording = await record(kind, {
+      session: session.session_id,
+      participant: kind === "microphone" ? session.participants.find((one) => one.is_user)?.id : undefined,
+      onLevel: (value) => { level.value = Math.sqrt(value); },
+      onState: (state, reason) => {
+        row.dataset.state = state;
+        if (RECORDING_WORDS[state]) said.textContent = `${RECORDING_WORDS[state]} ${named} for ${title}`;
+        else leave();
+        if (state === "failed") $("sound-said").textContent = `The recording was ended: ${reason}`;
+      },
+    });
+    stopButton.addEventListener("click", () => { said.textContent = `Storing the rest of ${named}`; stopRecording(); });
+    $("recordings").append(row);
+    recordings += 1;
+    document.title = "\u25cf Rejoinder";
+  } catch (error) {
+    $("sound-said").textContent = error.name === "NotAllowedError" ? `The browser does not allow the ${named}` : error.message;
+  }
+  $(kind).disabled = false;
+});
 $("demo").addEventListener("click", async () => {
   say("starting the demo meeting");
   const started = await tried(() => call("POST", "/api/demo", { meeting: $("demo-name").value, speed: 8 }));
@@ -174,7 +224,7 @@ $("delete").addEventListener("click", async () => {
   if (!confirm("Delete this session and everything stored of it?")) return;
   stop?.abort();
   await tried(() => call("DELETE", `/api/sessions/${session.session_id}`));
-  session = null; $("session-title").textContent = "No session"; $("delete").hidden = $("end").hidden = true;
+  session = null; $("session-title").textContent = "No session"; $("sound").hidden = $("delete").hidden = $("end").hidden = true;
   $("captions").replaceChildren(); $("answers").replaceChildren(); say("deleted"); listSessions();
 });
 $("ask").addEventListener("submit", async (event) => {

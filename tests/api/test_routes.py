@@ -7,8 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from eventlog.records import new_record
 from rejoinder.accounts.keys import KeyStore
+from rejoinder.engine import Engine
+from rejoinder.serving import serving
 from rejoinder.settings import Settings
+from schemas.codec import decode
 from tests.support import Follower, open_session, running, say, wait_for
 
 
@@ -182,7 +186,8 @@ def test_a_resume_is_read_shown_and_deleted(client: httpx.Client) -> None:
 def test_health_and_metrics_tell_of_the_flows(client: httpx.Client) -> None:
     health = client.get("/api/health")
     assert health.status_code == 200
-    assert {flow["name"] for flow in health.json()["flows"]} == {"utterances", "questions", "memory", "answers"}
+    always, listening = {"utterances", "questions", "memory", "answers"}, {"captions", "speaker_turns"}
+    assert {flow["name"] for flow in health.json()["flows"]} == always | listening
     assert all(flow["alive"] for flow in health.json()["flows"])
     text = client.get("/metrics").text
     assert 'rejoinder_flow_alive{flow="answers"} 1.0' in text
@@ -228,3 +233,19 @@ def test_every_route_needs_a_key_when_keys_are_needed_and_shows_nothing_of_other
         assert client.get("/api/sessions", headers={"X-API-Key": bob}).json()["sessions"] == []
         assert "secret" not in json.dumps(client.get("/api/knowledge", headers={"X-API-Key": bob}).json())
         assert wait_for(lambda: client.get(f"/api/sessions/{session}", headers=own).status_code == 200)
+
+
+def test_a_caption_whose_speaker_was_corrected_is_listed_once_with_the_newest(settings: Settings) -> None:
+    with Engine(settings) as engine, serving(engine) as served:
+        address = f"http://127.0.0.1:{served.port}"
+        with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+            session = open_session(client)
+            say(client, session, ("c1", "ann", 0, 1, "Good morning."), ("c2", "ann", 1, 2, "Shall we begin?"))
+            lying = engine.log.read_key(session, ["captions"], engine.log.cursor_start(), 1)
+            first = decode("captions", lying[0].value)
+            corrected = first.model_copy(update={"event_id": "r1", "revision": 1, "speaker": "bob"})
+            engine.log.append([new_record("captions", corrected)])
+            listed = client.get(f"/api/sessions/{session}/captions").json()
+            assert [(one["caption_id"], one["speaker"]) for one in listed["captions"]] == [("c1", "bob"), ("c2", "ann")]
+            again = client.get(f"/api/sessions/{session}/captions", params={"cursor": listed["cursor"]}).json()
+            assert again["captions"] == []

@@ -20,6 +20,7 @@ from operators.questions import QuestionsOperator
 from operators.utterances import UtterancesOperator
 from schemas.codec import decode
 from schemas.memory import MemoryUpdate, Note, Said
+from schemas.speech import Caption, SpeakerTurn, Word
 
 
 def arrived(record: Any, number: int) -> Arrived:
@@ -44,6 +45,28 @@ def test_the_states_of_a_long_talk_come_back_equal() -> None:
         assert unpack(pack(second)) == second
         assert unpack(pack(third)) == third
     assert second.fired is not None, "the talk asks something, so that a question was packed as well"
+
+
+def test_utterances_that_may_still_be_corrected_come_back_equal() -> None:
+    state = UtterancesOperator().initial()
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    shared = {"session_id": "s", "created_at": at, "track": "room"}
+    words = tuple(Word(text=f"w{n}", start_s=n / 2, end_s=n / 2 + 0.4) for n in range(6))
+    records = [
+        SpeakerTurn(event_id="t", turn_id="t", speaker="a", start_s=0, end_s=3, **shared),  # type: ignore[arg-type]
+        Caption(event_id="c", caption_id="c", start_s=0, end_s=3, text="w0 w1 w2 w3 w4 w5", words=words, final=True,
+                **shared),  # type: ignore[arg-type]
+    ]  # fmt: skip
+    for record in records:
+        state, _ = UtterancesOperator().step(state, record, at.timestamp())
+    assert state.attribution.tracks
+    assert state.told
+    assert state.speakers
+    back = unpack(pack(state))
+    assert back == state
+    corrected = records[0].model_copy(update={"revision": 1, "speaker": "b", "event_id": "t1"})
+    kept, lost = (UtterancesOperator().step(one, corrected, at.timestamp())[1] for one in (state, back))
+    assert kept == lost != []
 
 
 def update(number: int, said: list[int], put: list[int], dropped: list[int]) -> MemoryUpdate:

@@ -16,8 +16,8 @@ from pathlib import Path
 from rejoinder.engine import Engine
 from rejoinder.serving import serve
 from rejoinder.settings import Settings
-settings = Settings(_env_file=None, data_dir=Path(sys.argv[1]), port=0, qa_port=0, epoch_s=0.2,
-                    **json.loads(sys.argv[2]))
+settings = Settings(_env_file=None, data_dir=Path(sys.argv[1]),
+                    **{"port": 0, "qa_port": 0, "epoch_s": 0.2} | json.loads(sys.argv[2]))
 engine = Engine(settings)
 engine.start()
 serve(engine.doors(), lambda served: print(served.port, flush=True))

@@ -1,10 +1,16 @@
 """A question that needs no answer any more stops costing at once; slow flows tell their clients."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from eventlog import open_log
+from eventlog.records import new_record
 from rejoinder.settings import Settings
+from schemas.questions import Question, QuestionWithdrawn
 from tests.models.test_llm import GOOD, Faulty
 from tests.support import Follower, open_session, running, say, wait_for
 
@@ -49,6 +55,35 @@ def test_a_superseded_question_closes_its_call_and_the_new_one_is_answered(setti
         failed = next(event for _, event in follower.events if event["type"] == "answer_failed")
         assert failed["reason"] == "superseded"
         assert follower.events[-1][1]["text"] == "An apple."
+
+
+@pytest.mark.parametrize(("withdrawn", "answered"), [(0, True), (None, False)])
+def test_a_question_asked_again_after_it_was_withdrawn(
+    settings: Settings, withdrawn: int | None, *, answered: bool
+) -> None:
+    """A flow withdraws a revision, and a later one is answered; a client cancels for good."""
+    at = datetime.now(UTC)
+    with running(settings) as client:
+        session = open_session(client)
+        shared = {"session_id": session, "created_at": at, "question_id": "q"}
+        records = [
+            Question(event_id="q0", text="Where do you live?", **shared),
+            QuestionWithdrawn(event_id="w", revision=withdrawn, reason="heard otherwise", **shared),
+            Question(event_id="q1", revision=1, text="Where do you work?", **shared),
+            Question(event_id="o", text="Which team is it?", **shared | {"question_id": "other"}),
+        ]
+        with closing(open_log(settings.log_url)) as log:
+            for one in records:
+                log.append([new_record("questions", one)])
+
+        def rows() -> dict[str, dict[str, Any]]:
+            return {one["question_id"]: one for one in client.get(f"/api/sessions/{session}/answers").json()["answers"]}
+
+        wait_for(lambda: rows().get("other", {}).get("status") == "complete")
+        if answered:
+            wait_for(lambda: rows()["q"]["status"] == "complete")
+        assert rows()["q"]["revision"] == 1
+        assert (rows()["q"]["status"] == "complete") is answered
 
 
 def test_a_hanging_answer_holds_up_nobody_else(settings: Settings, endless: Faulty) -> None:

@@ -13,7 +13,7 @@ from operators.question_cues import cue_of
 from operators.questions import QuestionsOperator
 from operators.utterances import UtterancesOperator
 from schemas.meeting import MeetingClosed, MeetingOpened, Participant
-from schemas.speech import Caption
+from schemas.speech import AudioGap, Caption, TranscriptionLag
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PEOPLE = (Participant(id="ann", name="Ann"), Participant(id="me", name="Me", is_user=True))
@@ -233,3 +233,10 @@ def test_any_stream_is_taken_and_a_restart_in_the_middle_changes_nothing(stream:
 def test_no_text_breaks_the_rules(text: str, written: bool) -> None:
     cue = cue_of(text, punctuated=written)
     assert cue is None or 0 < cue.confidence <= 1
+
+
+def test_gaps_and_lag_of_sound_pass_the_utterances_by() -> None:
+    operator = UtterancesOperator()
+    shared = {"session_id": "s", "event_id": "e", "created_at": NOW, "track": "mic"}
+    for one in (AudioGap(**shared, start_s=1, end_s=2), TranscriptionLag(**shared, behind_s=4)):  # type: ignore[arg-type]
+        assert operator.step(operator.initial(), one, 1.0) == (operator.initial(), [])

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.audio import AudioChunk
+from schemas.audio import LAST_SAMPLE, AudioChunk
 from schemas.base import derive_id
 from schemas.codec import decode, encode
 from schemas.errors import SchemaError, UnknownTopic
-from schemas.speech import Caption
+from schemas.speech import AudioGap, Caption, TranscriptionLag
 from schemas.topics import TOPICS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -81,3 +81,24 @@ def test_a_topic_outside_the_table_is_named() -> None:
 @given(st.lists(st.text(max_size=20), max_size=5), st.lists(st.text(max_size=20), max_size=5))
 def test_ids_are_the_same_for_the_same_parts_only(one: list[str], other: list[str]) -> None:
     assert (derive_id(*one) == derive_id(*other)) == (one == other)
+
+
+def test_the_records_of_the_captions_topic_are_told_apart_by_type() -> None:
+    shared = {"session_id": "s", "event_id": "e", "created_at": "2026-01-01T00:00:00Z", "track": "mic"}
+    gap = AudioGap(**shared, start_s=1.0, end_s=2.5)  # type: ignore[arg-type]
+    lag = TranscriptionLag(**shared, behind_s=3.0)  # type: ignore[arg-type]
+    assert [decode("captions", encode(one)) for one in (gap, lag)] == [gap, lag]
+
+
+def test_sound_too_late_to_have_a_time_is_no_record() -> None:
+    shared = {"session_id": "s", "event_id": "e", "created_at": NOW, "track": "mic", "sequence": 0, "pcm": b""}
+    AudioChunk(**shared, start_sample=LAST_SAMPLE)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="start_sample"):
+        AudioChunk(**shared, start_sample=LAST_SAMPLE + 1)  # type: ignore[arg-type]
+
+
+def test_a_caption_written_before_there_were_revisions_still_reads() -> None:
+    fields = json.loads(encode(caption()))
+    for newer in ("revision", "speaker_frozen"):
+        del fields[newer]
+    assert decode("captions", json.dumps(fields).encode()) == caption()

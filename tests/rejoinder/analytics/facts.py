@@ -12,7 +12,7 @@ from schemas.base import Record, derive_id
 from schemas.meeting import AgendaMoved, MeetingClosed, MeetingOpened, Participant, ParticipantLeft
 from schemas.memory import MemoryUpdate, Note
 from schemas.questions import Question, QuestionWithdrawn
-from schemas.speech import Caption, SpeakerTurn, Utterance
+from schemas.speech import AudioGap, Caption, SpeakerTurn, TranscriptionLag, Utterance
 from schemas.usage import Usage
 
 BEGAN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -78,6 +78,9 @@ def conversation(session_id: str = "s1", owner: str = "local", began: datetime =
     fact = Note(note_id="n2", kind="fact", text="uses Postgres", utterance_ids=("u2",))
     talk.add("memory", MemoryUpdate, 9, notes_put=(note, fact))
     talk.add("usage", Usage, 4.1, what="answer_tokens", amount=7, model="m", cause_id="x")
+    talk.add("captions", AudioGap, 9.1, track="mic", start_s=8.2, end_s=9.0)
+    talk.add("captions", TranscriptionLag, 9.2, track="mic", behind_s=2.5)
+    talk.add("captions", TranscriptionLag, 9.3, track="mic", behind_s=0)
     talk.add("meeting", ParticipantLeft, 9.5, participant_id="ann", at_s=9.5)
     talk.add("meeting", MeetingClosed, 10)
     return talk

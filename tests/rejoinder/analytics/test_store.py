@@ -24,7 +24,8 @@ from schemas.codec import encode
 from schemas.errors import LogUnavailable
 from schemas.meeting import MeetingClosed
 from schemas.progress import FlowBeat
-from schemas.speech import Utterance
+from schemas.questions import Question, QuestionWithdrawn
+from schemas.speech import Caption, Utterance
 from tests.rejoinder.analytics.facts import BEGAN, Talk, conversation, log_with
 from tests.support import wait_for
 
@@ -80,7 +81,7 @@ def test_neither_order_nor_repeats_change_the_tables(tmp_path: Path) -> None:
     assert {name: len(rows) for name, rows in seen[0].items()} == {
         "sessions": 2, "participants": 4, "captions": 2, "speaker_turns": 2, "utterances": 4, "questions": 8,
         "withdrawals": 2, "answers": 6, "answer_texts": 2, "notes": 4, "meeting_events": 4, "usage": 2,
-        "dead_letters": 0, "flow_lag": 2,
+        "dead_letters": 0, "flow_lag": 2, "audio_gaps": 2, "caption_lag": 2,
     }  # fmt: skip
 
 
@@ -97,6 +98,29 @@ def test_a_late_correction_replaces_and_an_old_revision_does_not(tmp_path: Path)
     log.append(talk.new())
     load_once(log, StoreWriter(store))
     assert store.rows("SELECT revision, end_s, words FROM utterances WHERE utterance_id = 'u1'") == [(2, 4.0, 3)]
+    store.close()
+    log.close()
+
+
+def test_a_question_that_asks_after_all_is_not_withdrawn_and_a_corrected_speaker_counts(tmp_path: Path) -> None:
+    log = log_with(tmp_path, conversation())
+    talk = Talk()
+    talk.add("questions", Question, 20, event_id="a", question_id="q9", text="So?")
+    talk.add("questions", QuestionWithdrawn, 21, event_id="b", question_id="q9", revision=0, reason="no question")
+    store = opened(tmp_path)
+    log.append(talk.new())
+    load_once(log, StoreWriter(store))
+    asked = "SELECT withdrawn, withdrawn_reason FROM questions WHERE question_id = 'q9'"
+    assert store.rows(asked) == [(True, "no question")]
+    again = Talk()
+    again.add("questions", Question, 22, event_id="c", question_id="q9", revision=1, text="So what?")
+    shared: dict[str, Any] = {"caption_id": "c1", "start_s": 1.0, "end_s": 3.0, "text": "Which database?"}
+    again.add("captions", Caption, 23, event_id="d", revision=1, speaker="bob", **shared)
+    again.add("captions", Caption, 24, event_id="e", final=False, speaker="late", **shared)
+    log.append(again.new())
+    load_once(log, StoreWriter(store))
+    assert store.rows(asked) == [(False, None)]
+    assert store.rows("SELECT speaker, final FROM captions WHERE caption_id = 'c1'") == [("bob", True)]
     store.close()
     log.close()
 

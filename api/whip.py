@@ -1,0 +1,232 @@
+"""Sound over WebRTC: a WHIP endpoint (RFC 9725) that a browser or OBS publishes to, with no further server."""
+
+import asyncio
+import uuid
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from api.audio_feeding import PcmFeed
+from api.audio_tracks import Piece, Track, first_sample
+from api.deps import CurrentCaller, Door, door_of
+from api.errors import PROBLEMS, Problem
+from api.sessions import SessionPath
+from operators.resampling import Resampler
+from schemas.audio import SAMPLE_RATE_HZ
+from schemas.base import Identifier
+from schemas.errors import EngineError, KeyErased, LogUnavailable
+
+if TYPE_CHECKING:
+    from aiortc import MediaStreamTrack
+
+__all__ = ["router"]
+
+_MISSING: dict[int | str, dict[str, Any]] = {501: {**PROBLEMS[502], "description": "Not Implemented"}}
+router = APIRouter(prefix="/api", tags=["audio"], responses=PROBLEMS | _MISSING)
+logger = structlog.get_logger("api")
+
+SDP = "application/sdp"
+MOST_SDP = 100_000
+MOST_PEERS = 64
+PIECE_S, LONGEST_PIECE_S, MOST_WAITING_S = 0.1, 5.0, 60.0
+FIRST_FRAME_S, QUIET_S = 30.0, 30.0
+GAP_S = 0.06
+
+
+@router.post(
+    "/sessions/{session_id}/whip",
+    status_code=201,
+    response_class=PlainTextResponse,
+    responses={201: {"description": "The answer", "content": {SDP: {"schema": {"type": "string"}}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}},
+)
+async def publish_whip(
+    request: Request,
+    session_id: SessionPath,
+    caller: CurrentCaller,
+    track: Annotated[Identifier | None, Query(description="The name of the track.")] = None,
+    participant: Annotated[Identifier | None, Query(description="Whose voice it is.")] = None,
+) -> Response:
+    """Publish over WebRTC (WHIP): an SDP offer in, the answer out; `DELETE` of the `Location` ends it.
+
+    The first audio track is taken, video is declined. All ICE candidates are in offer and answer: there is no trickle,
+    so `PATCH` gives 405.
+    """
+    door = door_of(request)
+    session = await door.session(session_id, caller)
+    if session.closed_at is not None:
+        raise Problem(409, "The session has ended")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != SDP:
+        raise Problem(415, "The offer is not SDP", f"Content-Type is {SDP}")
+    offer = await request.body()
+    if len(offer) > MOST_SDP:
+        raise Problem(413, "The offer is too large")
+    if len(door.peers) >= MOST_PEERS:
+        raise Problem(503, "Too many peers publish", headers={"Retry-After": "10"})
+    resource = uuid.uuid4().hex
+    taken = door.tracks.get(session_id, track or f"webrtc-{resource[:8]}")
+    async with taken.lock:
+        place = await taken.load()
+        if place.ended or taken.holder is not None:
+            raise Problem(409, "The track has ended, or somebody sends it", "publish to a track of another name")
+        taken.participant = participant or taken.participant
+        if not taken.begun:
+            taken.begin_at(first_sample(None, session.opened.created_at))
+        peer = _Peer(door, taken, resource)
+        taken.holder = peer
+    async with AsyncExitStack() as held:
+        held.push_async_callback(peer.close)
+        answer = await peer.answer(offer.decode("utf-8", "replace"))
+        held.pop_all()  # it lives on
+    location = f"/api/sessions/{session_id}/whip/{resource}"
+    return PlainTextResponse(answer, 201, {"Location": location}, media_type=SDP)
+
+
+@router.delete("/sessions/{session_id}/whip/{resource_id}", response_class=Response)
+async def end_whip(request: Request, session_id: SessionPath, resource_id: str, caller: CurrentCaller) -> Response:
+    """End what was published."""
+    door = door_of(request)
+    await door.session(session_id, caller)
+    peer = door.peers.get(resource_id)
+    if peer is None or peer.session_id != session_id:
+        raise Problem(404, "No such publication")
+    await peer.close()
+    return Response(status_code=200)
+
+
+class _Peer:
+    """One connection over WebRTC and the task that stores its sound."""
+
+    def __init__(self, door: Door, track: Track, resource: str) -> None:
+        try:
+            from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
+        except ImportError:
+            raise Problem(501, "WebRTC is not installed", "uv sync --extra webrtc") from None
+        self._door, self._track, self._resource = door, track, resource
+        self.session_id = track.session_id
+        # Without servers of one's own nobody outside is asked: addresses of this machine are enough on one network.
+        servers = [RTCIceServer(urls=one) for one in door.parts.ice_servers]
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._task: asyncio.Task[None] | None = None
+        self._waiting = bytearray()
+        self._feed: PcmFeed | None = None
+        self._closed = False
+        door.peers[resource] = self
+        door.metrics.audio_open.labels("webrtc").inc()
+
+    async def answer(self, offer: str) -> str:
+        """Give the SDP answer to an offer.
+
+        Raises:
+            Problem: 400 not an offer, 422 no audio in it.
+        """
+        from aiortc import InvalidAccessError, InvalidStateError, RTCSessionDescription
+
+        connection = self._connection
+        connection.on("track", self._began)
+        connection.on("connectionstatechange", self._changed)
+        try:
+            await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            kinds = [one.kind for one in connection.getTransceivers()]
+            for one in connection.getTransceivers():
+                one.direction = "recvonly" if one.kind == "audio" else "inactive"
+            if "audio" not in kinds:
+                raise Problem(422, "The offer has no audio")
+            await connection.setLocalDescription(await connection.createAnswer())
+        except (ValueError, LookupError, AttributeError, TypeError, AssertionError, OSError) as error:
+            raise Problem(400, "The offer cannot be used", f"it is no valid SDP: {type(error).__name__}") from None
+        except (InvalidAccessError, InvalidStateError) as error:
+            raise Problem(400, "The offer cannot be used", str(error)) from None
+        return str(connection.localDescription.sdp)
+
+    def _began(self, media: "MediaStreamTrack") -> None:
+        if media.kind == "audio" and self._task is None:
+            self._task = asyncio.ensure_future(self._pump(media))
+
+    async def _changed(self) -> None:
+        if self._connection.connectionState in ("failed", "closed"):
+            await self.close()
+
+    async def _pump(self, media: "MediaStreamTrack") -> None:
+        """Store the sound of a track until it ends."""
+        from aiortc.mediastreams import MediaStreamError
+
+        expected: float | None = None
+        try:
+            async with asyncio.timeout(FIRST_FRAME_S) as patience:
+                while True:
+                    frame: Any = await media.recv()
+                    patience.reschedule(asyncio.get_running_loop().time() + QUIET_S)
+                    if self._feed is None:
+                        resampler = Resampler(frame.sample_rate, len(frame.layout.channels))
+                        self._feed = PcmFeed(self._track, resampler, self._door.parts.limits.audio, None)
+                    at_s = float(frame.time)
+                    if expected is not None and at_s - expected > GAP_S:
+                        await self._lost(at_s - expected)
+                    expected = at_s + frame.samples / frame.sample_rate
+                    self._waiting += frame.to_ndarray().tobytes()
+                    if len(self._waiting) >= self._bytes(PIECE_S):
+                        await self._store()
+        except (MediaStreamError, TimeoutError):
+            pass
+        except (EngineError, Problem, ValueError) as error:
+            logger.warning("webrtc_ended", session_id=self.session_id, kind=type(error).__name__)
+        # This task is the one that `close` waits for, so it only asks for it.
+        asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(self.close()))
+
+    def _bytes(self, seconds: float) -> int:
+        assert self._feed is not None  # noqa: S101 - the first frame made it
+        return self._feed.bytes_of(seconds)
+
+    async def _store(self, *, last: bool = False) -> None:
+        """Store what waits; while the log cannot, it goes on waiting, up to a minute of sound."""
+        if await self._is_over():
+            raise KeyErased("the session is over")
+        async with self._track.lock:
+            try:
+                if self._track.place is None:
+                    await self._track.load()
+                while self._waiting and self._feed is not None:
+                    piece = bytes(self._waiting[: self._bytes(LONGEST_PIECE_S)])
+                    before = self._track.here.sample
+                    await self._feed.store(self._track.here.next_frame, piece)
+                    del self._waiting[: len(piece)]
+                    way = self._door.metrics.audio_seconds.labels("webrtc")
+                    way.inc((self._track.here.sample - before) / SAMPLE_RATE_HZ)
+                if last:
+                    await self._track.append(Piece(b"", self._track.here.next_frame, last=True))
+            except (LogUnavailable, Problem):
+                if last or len(self._waiting) > self._bytes(MOST_WAITING_S):
+                    raise
+
+    async def _is_over(self) -> bool:
+        session = self._door.sessions.find(self.session_id)
+        return session is None or session.closed_at is not None
+
+    async def _lost(self, seconds: float) -> None:
+        """Tell of sound that was lost on its way."""
+        await self._store()
+        async with self._track.lock:
+            missing = round(seconds * SAMPLE_RATE_HZ)
+            await self._track.append(Piece(b"", self._track.here.next_frame, gap_samples=missing))
+
+    async def close(self) -> None:
+        """End the connection and the track; harmless when called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._door.peers.pop(self._resource, None)
+        self._door.metrics.audio_open.labels("webrtc").dec()
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._connection.close()
+        try:
+            await self._store(last=self._track.begun)
+        except (EngineError, Problem) as error:
+            logger.warning("webrtc_rest_lost", session_id=self.session_id, kind=type(error).__name__)
+        if self._track.holder is self:
+            self._track.holder = None

@@ -1,0 +1,1 @@
+"""Measures the engine on a user's own recordings and captions."""

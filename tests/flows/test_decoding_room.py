@@ -1,0 +1,139 @@
+"""Decoding beside the flow: finals first, batches that fit together, faults that pass and faults that stay."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from flows.decoding_room import DecodingRoom, Ear, Job
+from operators.ports import SoundStretch, Transcript
+from operators.transcription import DecodeRequest
+from schemas.errors import LogUnavailable, ModelFailed, ModelMissing
+from tests.support import wait_for
+
+EMPTY = Transcript((), "en", 0.0, 0.0, 0.0)
+
+
+class Scripted:
+    """A recogniser that keeps what it was asked, waits to be let on, and fails when told."""
+
+    name = "scripted"
+    multilingual = True
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.faults: list[Exception] = []
+        self.go = threading.Event()
+
+    def transcribe(self, stretches: Sequence[SoundStretch]) -> list[Transcript]:
+        assert self.go.wait(10)
+        self.asked.append([len(one.samples) for one in stretches])
+        if self.faults:
+            raise self.faults.pop(0)
+        return [EMPTY for _ in stretches]
+
+
+@pytest.fixture
+def model() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+def room_of(model: Scripted) -> Iterator[Callable[..., DecodingRoom]]:
+    made: list[DecodingRoom] = []
+
+    def make(**options: int) -> DecodingRoom:
+        made.append(DecodingRoom(Ear(lambda: model, lambda _: model, **options)))
+        return made[-1]
+
+    yield make
+    model.go.set()
+    for one in made:
+        one.close()
+
+
+def job(kind: str, samples: int, language: str | None = "en", *, live: bool = True) -> Job:
+    request = DecodeRequest(kind, 0, 0, samples)  # type: ignore[arg-type]
+    return Job(("s", "mic"), request, lambda: np.zeros(samples, np.int16), language, live)
+
+
+def done(room: DecodingRoom) -> list[Job]:
+    found: list[Job] = []
+    wait_for(lambda: found.extend(room.fetch(("s", "mic"))) or room.idle, 10)
+    return found
+
+
+def test_finals_go_before_partials_that_waited_longer(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
+    room = room_of()
+    room.submit(job("partial", 1))
+    wait_for(lambda: room.waiting == 0, 10)
+    for kind, samples in (("partial", 2), ("final", 3), ("partial", 4), ("final", 5)):
+        room.submit(job(kind, samples))
+    model.go.set()
+    assert [one.request.end_sample for one in done(room)] == [1, 3, 5, 2, 4]
+
+
+def test_recordings_wait_for_what_is_live(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
+    room = room_of()
+    room.submit(job("final", 1))
+    wait_for(lambda: room.waiting == 0, 10)
+    for samples in (2, 3):
+        room.submit(job("final", samples, live=False))
+    for kind, samples in (("partial", 4), ("final", 5)):
+        room.submit(job(kind, samples))
+    model.go.set()
+    assert [one.request.end_sample for one in done(room)] == [1, 5, 4, 2, 3]
+
+
+def test_what_nobody_waits_for_any_more_is_not_decoded(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
+    room = room_of()
+    room.submit(job("partial", 1))
+    wait_for(lambda: room.waiting == 0, 10)
+    stale = job("partial", 2)
+    room.submit(stale)
+    room.drop(stale)
+    model.go.set()
+    assert [one.request.end_sample for one in done(room)] == [1]
+    assert model.asked == [[1]]
+
+
+def test_a_batch_holds_one_kind_and_one_language(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
+    room = room_of(together=8)
+    room.submit(job("final", 1))
+    wait_for(lambda: room.waiting == 0, 10)
+    for one in (job("final", 2), job("final", 3), job("final", 4, "de"), job("partial", 5), job("partial", 6)):
+        room.submit(one)
+    model.go.set()
+    done(room)
+    assert model.asked == [[1], [2, 3], [4], [5, 6]]
+
+
+@pytest.mark.parametrize("away", [LogUnavailable("away"), ModelMissing("not yet")])
+def test_a_final_waits_as_long_as_log_or_model_are_away(
+    model: Scripted, room_of: Callable[..., DecodingRoom], away: Exception
+) -> None:
+    room = room_of()
+    model.faults = [away] * 4
+    model.go.set()
+    room.submit(job("final", 1))
+    [found] = done(room)
+    assert found.found is EMPTY
+    assert len(model.asked) == 5
+
+
+def test_a_model_that_fails_on_a_final_is_asked_three_times_and_then_the_flow_is_told(
+    model: Scripted, room_of: Callable[..., DecodingRoom]
+) -> None:
+    room = room_of()
+    model.faults = [ModelFailed("no"), RuntimeError("no"), ModelFailed("no")]
+    model.go.set()
+    room.submit(job("final", 1))
+    [found] = done(room)
+    assert found.found is None
+    assert isinstance(found.error, ModelFailed)
+    model.faults = [ModelFailed("no")]
+    room.submit(job("partial", 2))
+    [found] = done(room)
+    assert found.found is None
+    assert len(model.asked) == 4, "a partial is not worth a second try"
