@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rejoinder import __version__
+from rejoinder.cli_analytics import analytics_app
 from rejoinder.cli_eval import eval_app
 from rejoinder.cli_listen import listen_app
 from rejoinder.cli_replay import replay_app
@@ -30,6 +31,7 @@ app.add_typer(voices_app, name="voices")
 
 app.add_typer(roles_app)
 app.add_typer(replay_app)
+app.add_typer(analytics_app, name="analytics")
 app.add_typer(eval_app, name="eval")
 app.add_typer(listen_app)
 

@@ -17,6 +17,8 @@ from eventlog.base import EventLog
 from flows.run import FlowOptions, FlowRunner
 from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
+from rejoinder.analytics.owner import Analytics
+from rejoinder.analytics.routes import analytics_router
 from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.remember import remember_router
@@ -88,6 +90,8 @@ class Engine:
         self.keys = KeyStore(data / "accounts.sqlite3", key_required=required)
         self.models = Models(settings, writes=flows)
         self.knowledge = self.models.knowledge
+        self.analytics = Analytics(settings, self.log) if flows and settings.analytics else None
+        self._key_required = required
         self.runner: FlowRunner | None = None
         self.listening: Listening | None = None
         self.view: _View | ProgressView
@@ -109,6 +113,11 @@ class Engine:
         documents = [knowledge_router(knowledge), resume_router(knowledge), remember_router(knowledge), why]
         if self.listening is not None:
             documents.append(models_router(self.listening.shelf, settings.speech_model))
+        if self.analytics is not None:
+            readers, model = tuple(settings.analytics_readers), self.models.writer()
+            documents.append(
+                analytics_router(self.analytics, readers=readers, key_required=self._key_required, model=model)
+            )
 
         def parts(*more: APIRouter) -> ApiParts:
             return ApiParts(
@@ -144,6 +153,8 @@ class Engine:
                 self.log.trim(topic.name, time.time() - topic.retention_s)
         if self.runner is not None:
             self.runner.start()
+        if self.analytics is not None:
+            self.analytics.start()
         if self.listening is not None:
             self.listening.start()
         logger.info("engine_started", flows=self.runner is not None)
@@ -154,6 +165,8 @@ class Engine:
             self.listening.stop()
         if self.runner is not None:
             self.runner.stop()
+        if self.analytics is not None:
+            self.analytics.stop()
         if isinstance(self.view, ProgressView):
             self.view.close()
         self.models.close()

@@ -34,6 +34,7 @@ class Models:
         """
         self._settings = settings
         self._local: Any = None
+        self._options: ChatOptions | None = None
         self.embedder: TextEmbedder = load_embedder(settings.embedder, settings.embedder_path)
         folder = settings.data_dir / "knowledge"
         self.knowledge = KnowledgeStore(folder, self.embedder, server=settings.vectors_url, follows=follows)
@@ -63,18 +64,21 @@ class Models:
             base_url, name = self._local.base_url, self._local.model
         if not base_url or not name:
             raise ModelMissing("set REJOINDER_LLM_BASE_URL and REJOINDER_LLM_MODEL, or REJOINDER_LLM=off")
-        return ChatServer(
-            ChatOptions(
-                base_url=base_url,
-                model=name,
-                api_key=settings.llm_api_key.get_secret_value() or "none",
-                temperature=settings.llm_temperature,
-                max_tokens=settings.llm_max_tokens if chosen == "server" else min(settings.llm_max_tokens, 160),
-                first_piece_s=settings.llm_first_piece_s if chosen == "server" else settings.llm_deadline_s,
-                piece_s=settings.llm_piece_s,
-                deadline_s=settings.llm_deadline_s,
-            )
+        self._options = ChatOptions(
+            base_url=base_url,
+            model=name,
+            api_key=settings.llm_api_key.get_secret_value() or "none",
+            temperature=settings.llm_temperature,
+            max_tokens=settings.llm_max_tokens if chosen == "server" else min(settings.llm_max_tokens, 160),
+            first_piece_s=settings.llm_first_piece_s if chosen == "server" else settings.llm_deadline_s,
+            piece_s=settings.llm_piece_s,
+            deadline_s=settings.llm_deadline_s,
         )
+        return ChatServer(self._options)
+
+    def writer(self) -> LanguageModel | None:
+        """Give the model once more for another event loop; None when there is none."""
+        return ChatServer(self._options) if self._options is not None else None
 
     def close(self) -> None:
         """Close the documents and end a model server of our own."""

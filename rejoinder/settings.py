@@ -128,6 +128,19 @@ class Settings(BaseSettings):
         le=24 * 365,
         description="Hours for which sound is kept; 0 = only until it is written down. On Kafka the topic's own.",
     )
+    analytics: bool = Field(
+        True, description="Run the analytics inside `rejoinder up`; else in a process of their own, or not at all."
+    )
+    analytics_texts: bool = Field(
+        False, description="Keep what was said and asked in the analytics as well, not only counts and times."
+    )
+    analytics_readers: list[str] = Field(
+        default_factory=list,
+        description="Owners whose API keys may ask the analytics by SQL, over all owners' data, as JSON: "
+        '["data-team"]. Where no key is required everybody on this machine may.',
+    )
+    analytics_memory_mb: int = Field(1024, ge=128, description="Most memory of the analytics database, megabytes.")
+    analytics_timeout_s: float = Field(30.0, gt=0, le=3600, description="Longest question to the analytics, seconds.")
     cors_origins: list[str] = Field(
         default_factory=list, description='Origins allowed by CORS, as JSON: ["https://a"].'
     )

@@ -27,6 +27,7 @@ ONLY_IN = {
     "fastapi": ("api", "rejoinder"),
     "sqlite3": ("eventlog", "rejoinder"),
     "chromadb": ("rejoinder",),
+    "duckdb": ("rejoinder",),
     "openai": ("models",),
     "onnxruntime": ("models",),
     "torch": ("models",),

@@ -1,0 +1,51 @@
+"""The shape of the DuckDB file, as numbered scripts: each runs once, in order, alone in a transaction.
+
+A script is never changed after it was released; a new shape is a new script at the end. `tables.TABLES` says what the
+newest shape is, and a test compares the two.
+"""
+
+__all__ = ["SCRIPTS"]
+
+_ROW = "row_id UHUGEINT PRIMARY KEY, run_id VARCHAR, session_id VARCHAR"
+_ORDER = "revision BIGINT, made_at TIMESTAMP, event_id VARCHAR"
+
+_FIRST = f"""
+CREATE SCHEMA facts;
+CREATE TABLE facts.sessions({_ROW}, owner_id VARCHAR, kind VARCHAR, title VARCHAR, language VARCHAR, hidden BOOLEAN,
+    collections BIGINT, opened_at TIMESTAMP, closed_at TIMESTAMP, close_reason VARCHAR);
+CREATE TABLE facts.participants({_ROW}, participant_id VARCHAR, {_ORDER}, name VARCHAR, role VARCHAR, is_user BOOLEAN);
+CREATE TABLE facts.captions({_ROW}, caption_id VARCHAR, {_ORDER}, speaker VARCHAR, track VARCHAR, start_s DOUBLE,
+    end_s DOUBLE, words BIGINT, chars BIGINT, final BOOLEAN, language VARCHAR);
+CREATE TABLE facts.audio_gaps({_ROW}, gap_id VARCHAR, {_ORDER}, track VARCHAR, start_s DOUBLE, end_s DOUBLE);
+CREATE TABLE facts.caption_lag({_ROW}, track VARCHAR, minute TIMESTAMP, behind_s DOUBLE);
+CREATE TABLE facts.speaker_turns({_ROW}, turn_id VARCHAR, {_ORDER}, speaker VARCHAR, track VARCHAR, start_s DOUBLE,
+    end_s DOUBLE, frozen BOOLEAN);
+CREATE TABLE facts.utterances({_ROW}, utterance_id VARCHAR, {_ORDER}, speaker_id VARCHAR, speaker_name VARCHAR,
+    role VARCHAR, is_user BOOLEAN, start_s DOUBLE, end_s DOUBLE, words BIGINT, chars BIGINT, captions BIGINT,
+    text VARCHAR);
+CREATE TABLE facts.questions({_ROW}, question_id VARCHAR, question_revision BIGINT, {_ORDER}, kind VARCHAR,
+    origin VARCHAR, speaker_id VARCHAR, start_s DOUBLE, end_s DOUBLE, confidence DOUBLE, words BIGINT, captions BIGINT,
+    text VARCHAR);
+CREATE TABLE facts.withdrawals({_ROW}, question_id VARCHAR, {_ORDER}, reason VARCHAR);
+CREATE TABLE facts.answers({_ROW}, answer_id VARCHAR, {_ORDER}, question_id VARCHAR, question_revision BIGINT,
+    outcome VARCHAR, mode VARCHAR, model VARCHAR, finish VARCHAR, reason VARCHAR, first_delta_ms DOUBLE,
+    total_ms DOUBLE, prompt_tokens BIGINT, answer_tokens BIGINT, citations BIGINT, passages BIGINT, chars BIGINT,
+    prompt_version VARCHAR, model_hash VARCHAR);
+CREATE TABLE facts.answer_texts({_ROW}, answer_id VARCHAR, first_delta_at TIMESTAMP, last_delta_at TIMESTAMP,
+    deltas BIGINT, attempts BIGINT);
+CREATE TABLE facts.notes({_ROW}, note_id VARCHAR, {_ORDER}, kind VARCHAR, utterances BIGINT, dropped BOOLEAN,
+    text VARCHAR);
+CREATE TABLE facts.meeting_events({_ROW}, meeting_event_id VARCHAR, {_ORDER}, type VARCHAR, participant_id VARCHAR,
+    at_s DOUBLE, name VARCHAR, active BOOLEAN);
+CREATE TABLE facts.usage({_ROW}, usage_id VARCHAR, {_ORDER}, what VARCHAR, amount DOUBLE, model VARCHAR,
+    cause_id VARCHAR);
+CREATE TABLE facts.dead_letters({_ROW}, dead_letter_id VARCHAR, {_ORDER}, topic VARCHAR, log_offset BIGINT,
+    flow VARCHAR, reason VARCHAR);
+CREATE TABLE facts.flow_lag(row_id UHUGEINT PRIMARY KEY, run_id VARCHAR, flow VARCHAR, member BIGINT,
+    minute TIMESTAMP, behind_s DOUBLE, behind_records BIGINT, members BIGINT);
+CREATE TABLE keeping.store(store_id VARCHAR, made_at TIMESTAMP);
+CREATE TABLE keeping.reached(run_id VARCHAR, place VARCHAR, log_offset BIGINT, PRIMARY KEY (run_id, place));
+CREATE TABLE keeping.erased(session_id VARCHAR PRIMARY KEY);
+"""
+
+SCRIPTS: tuple[str, ...] = (_FIRST,)
