@@ -10,10 +10,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, audio, audio_posts, captions, health, sessions, stream, whip
+from api import answers, audio, audio_posts, captions, health, livekit, sessions, stream, whip
 from api.audio_tracks import Tracks
 from api.deps import ApiParts, Door
 from api.errors import Problem, ProblemBody, install_errors
+from api.livekit_listening import RoomWatch
 from api.metrics import CountRequests, Metrics
 from api.sessions_seen import SessionDirectory
 from api.waking import SessionWaker
@@ -42,7 +43,12 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         door.waker.start()
+        if doors == "all" and parts.livekit is not None:
+            door.rooms = RoomWatch(door, parts.livekit)
+            door.rooms.start()
         yield
+        if door.rooms is not None:
+            await door.rooms.close()
         for peer in list(door.peers.values()):
             await peer.close()
         door.tracks.close()
@@ -63,7 +69,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
         [health.router, *parts.routers] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
     )
     if doors == "all":
-        sound = [audio.router, audio_posts.router, whip.router]
+        sound = [audio.router, audio_posts.router, whip.router, livekit.router]
         routers = [sessions.router, captions.router, *sound, stream.router, answers.router, *routers]
     for router in routers:
         app.include_router(router)

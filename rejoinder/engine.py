@@ -21,6 +21,7 @@ from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.routes import knowledge_router, resume_router
 from rejoinder.listening import Listening
+from rejoinder.livekit import livekit_access
 from rejoinder.models import Models
 from rejoinder.models_routes import models_router
 from rejoinder.replay.why import why_router
@@ -116,6 +117,7 @@ class Engine:
                 cors_origins=tuple(settings.cors_origins),
                 limits=limits,
                 ice_servers=tuple(settings.webrtc_ice_servers),
+                livekit=livekit_access(settings),
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
             )
