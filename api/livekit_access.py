@@ -12,12 +12,14 @@ from api.errors import Problem
 if TYPE_CHECKING:
     from livekit.api import LiveKitAPI
 
-__all__ = ["LISTENER", "LiveKitAccess", "LiveKitRooms"]
+__all__ = ["INSTANCE", "LISTENER", "LiveKitAccess", "LiveKitRooms"]
 
 LISTENER = "rejoinder-listener"
 """The identity under which the engine listens; nobody else may have it."""
 
 INSTANCE = "rejoinder-instance"
+"""The attribute of a listener that says which process it belongs to."""
+
 ASK_S = 5.0
 LISTENER_TOKEN_S = 600.0
 

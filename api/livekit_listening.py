@@ -78,6 +78,7 @@ class _Room:
         assert child.stdin is not None  # noqa: S101 - it is a pipe
         assert child.stdout is not None  # noqa: S101
         child.stdin.close()
+        self._hear({})
         for voice in self._voices.values():
             await voice.close()
         self._voices.clear()
@@ -100,7 +101,7 @@ class _Room:
         elif letter == b"B":
             self._begin(**json.loads(body))
         elif letter == b"O":
-            self._streams.pop(int.from_bytes(body, "big"), None)
+            self._hear({n: one for n, one in self._streams.items() if n != int.from_bytes(body, "big")})
         elif letter == b"J":
             self.joined_s = time.monotonic()
             logger.info("livekit_joined", session_id=session_id)
@@ -123,8 +124,12 @@ class _Room:
                 return
             voice = self._voices[identity] = RoomTrack(self._door, self._session, identity, name)
         voice.begin()
-        self._streams = {number: one for number, one in self._streams.items() if one is not voice}
-        self._streams[n] = voice
+        self._hear({number: one for number, one in self._streams.items() if one is not voice} | {n: voice})
+
+    def _hear(self, streams: dict[int, RoomTrack]) -> None:
+        """Take the sound of these streams from now on."""
+        self._door.metrics.audio_open.labels("livekit").inc(len(streams) - len(self._streams))
+        self._streams = streams
 
     async def close(self) -> None:
         """Leave the room."""

@@ -60,7 +60,6 @@ class RoomTrack:
         self._checked_s = 0.0
         self._more = asyncio.Event()
         self._task = asyncio.ensure_future(self._run())
-        door.metrics.audio_open.labels("livekit").inc()
 
     def begin(self) -> None:
         """Say that a stream begins: time since the last one is missing."""
@@ -207,4 +206,3 @@ class RoomTrack:
             logger.warning("livekit_rest_lost", session_id=self._track.session_id, kind=type(error).__name__)
         if self._track.holder is self:
             self._track.holder = self._track.let_go = None
-        self._door.metrics.audio_open.labels("livekit").dec()

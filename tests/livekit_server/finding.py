@@ -1,4 +1,7 @@
-"""Finds a real LiveKit server for tests, first that works: a path given, the PATH, a cache, a build with Go."""
+"""Finds a real LiveKit server for tests: a path given, the PATH, or a cache, which this fills when run as a module.
+
+``python -m tests.livekit_server.finding`` builds the server with Go through the module proxy, in minutes.
+"""
 
 import os
 import shutil
@@ -29,18 +32,21 @@ def livekit_server() -> tuple[Path, str]:
         return Path(found), "livekit-server on the PATH"
     if cached().exists():
         return cached(), f"LiveKit {VERSION}, built before"
-    if go := shutil.which("go"):
-        return build(go), f"LiveKit {VERSION}, built with Go"
-    raise LookupError("no LiveKit server: REJOINDER_TEST_LIVEKIT is not set, no livekit-server, no go to build it with")
+    raise LookupError(
+        "no LiveKit server: REJOINDER_TEST_LIVEKIT is not set, no livekit-server on the PATH, none built by "
+        "`python -m tests.livekit_server.finding`"
+    )
 
 
-def build(go: str) -> Path:
+def build() -> Path:
     """Build the server through the Go module proxy; takes minutes.
 
     Raises:
         LookupError: It cannot be built.
     """
-    place = cached()
+    place, go = cached(), shutil.which("go")
+    if go is None:
+        raise LookupError("LiveKit is built with Go 1.24 or later, and there is no go")
     place.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"GOBIN": str(place.parent), "CGO_ENABLED": "0"}
     command = [go, "install", f"github.com/livekit/livekit-server/cmd/server@v{VERSION}"]
@@ -55,4 +61,7 @@ def build(go: str) -> Path:
 
 
 if __name__ == "__main__":
-    print(*livekit_server())
+    try:
+        print(*livekit_server())
+    except LookupError:
+        print(build())

@@ -84,7 +84,11 @@ class Speaker:
         assert reply.status_code == 201, reply.text
         self.given: dict[str, str] = reply.json()
         self._child = subprocess.Popen(
-            [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [sys.executable, str(CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self._write(json.dumps({"url": self.given["url"], "token": self.given["token"]}))
         self.told: dict[str, Any] = {}
