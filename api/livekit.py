@@ -59,5 +59,5 @@ async def make_room_token(
     token = watch.access.token(session_id, body.identity, body.name, body.valid_s)
     # Made now, so that the engine is in it before its participants are and hears their first words.
     await watch.rooms.open(session_id)
-    watch.look()
+    watch.look(session_id)
     return RoomToken(url=watch.access.url, room=session_id, identity=body.identity, token=token, expires_at=expires_at)

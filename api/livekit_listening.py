@@ -34,6 +34,7 @@ MOST_MESSAGE = 1_000_000
 MOST_ROOMS, MOST_VOICES = 64, 100
 LOOK_S = 2.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
+TAKE_OVER_S = 5.0
 LEAVE_S = 4.0
 
 
@@ -155,8 +156,9 @@ class RoomWatch:
         """Look from now on."""
         self._task = asyncio.ensure_future(self._run())
 
-    def look(self) -> None:
-        """Look at once: there is a new room."""
+    def look(self, session_id: str) -> None:
+        """Look at once: somebody is about to come into this room."""
+        self._retry.pop(session_id, None)
         self._look_now.set()
 
     async def _run(self) -> None:
@@ -208,7 +210,8 @@ class RoomWatch:
         with suppress(Problem):  # the room has just gone
             elsewhere = session is None or await self.rooms.listened_elsewhere(name)
         if session is None or elsewhere or len(self._listened) >= MOST_ROOMS:
-            self._retry[name] = time.monotonic() + LONGEST_RETRY_S, FIRST_RETRY_S
+            wait_s = TAKE_OVER_S if elsewhere and session is not None else LONGEST_RETRY_S
+            self._retry[name] = time.monotonic() + wait_s, FIRST_RETRY_S
             return
         self._listened[name] = _Room(self._door, session, self.access)
 

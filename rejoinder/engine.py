@@ -79,7 +79,8 @@ class Engine:
         if not flows:
             check_roles(settings)
         data = settings.data_dir
-        self._lock = InstanceLock(data, "engine" if flows else f"api-{settings.port}")
+        self._role = "engine" if flows else f"api-{settings.port}"
+        self._lock = InstanceLock(data, self._role)
         required = not settings.loopback if key_required is None else key_required
         self.log: EventLog = open_log(settings.log_url, settings.log_sync, kafka=settings.kafka)
         # On Kafka the flows write without waiting for what the clients of this process follow.
@@ -117,7 +118,7 @@ class Engine:
                 cors_origins=tuple(settings.cors_origins),
                 limits=limits,
                 ice_servers=tuple(settings.webrtc_ice_servers),
-                livekit=livekit_access(settings),
+                livekit=livekit_access(settings, self._role),
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
             )
