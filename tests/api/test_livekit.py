@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -21,7 +21,7 @@ from rejoinder.accounts.keys import KeyStore
 from rejoinder.livekit import livekit_access
 from rejoinder.settings import Settings
 from tests.livekit_server.server import KEY, SECRET, LiveKitServer, speaking
-from tests.sound import chunks, tone, whole
+from tests.sound import chunks, sending, tone, whole
 from tests.support import open_session, running, wait_for
 
 CHILD = Path(__file__).parents[2] / "api" / "livekit_child.py"
@@ -79,15 +79,21 @@ def listened(place: Settings, session: str, track: str) -> None:
 
 def listeners() -> list[int]:
     """Give the processes of this one that sit in rooms."""
-    own = Path(f"/proc/{os.getpid()}/task")
-    children = [int(child) for task in own.iterdir() for child in (task / "children").read_text().split()]
-    return [child for child in children if b"livekit_child" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = []
+    for child in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone meanwhile
+            parent = int((child / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == os.getpid() and b"livekit_child" in (child / "cmdline").read_bytes():
+                found.append(int(child.name))
+    return found
 
 
 def test_what_a_participant_says_is_stored_under_their_name(
-    client: httpx.Client, place: Settings, tmp_path: Path
+    client: httpx.Client, place: Settings, server: LiveKitServer, tmp_path: Path
 ) -> None:
     session = open_session(client)
+    client.post(f"/api/sessions/{session}/livekit/token", json={"identity": "host"}).raise_for_status()
+    wait_for(lambda: _listeners_of(server, session))  # a token is enough for the engine to be there first
     with speaking(client, session, "zoe", name="Zoë Q.") as zoe:
         assert zoe.given["room"] == session
         assert zoe.told == {"sees": [], "recorded": True}
@@ -205,6 +211,26 @@ def test_a_listener_that_dies_is_followed_by_another(client: httpx.Client, place
         ann.do(f"say {sound(tmp_path, 1.0)}")
         wait_for(lambda: loud(stored(place, session, "ann")).sum() >= 45)
     assert sum(one.gap_samples for one in chunks(place.log_url, session)) > 8_000
+
+
+def test_another_sender_of_the_same_track_takes_over_and_gives_it_back(
+    client: httpx.Client, place: Settings, tmp_path: Path
+) -> None:
+    session, quiet = open_session(client), bytes(3_200)
+    with speaking(client, session, "ann") as ann:
+        listened(place, session, "ann")
+        with sending(client, session, "ann") as sender:
+            first = sender.start()["next"]
+            sender.send([tone(0.1, hz=800.0)] * 10, first)
+            ann.do(f"say {sound(tmp_path, 1.0)}")
+            sender.send([quiet], first + 10)
+        listened(place, session, "ann")
+        ann.do(f"say {sound(tmp_path, 1.0, 600.0)}")
+        wait_for(lambda: loud(stored(place, session, "ann")).sum() >= 50 + 45)
+    pcm = np.frombuffer(stored(place, session, "ann"), "<i2")  # checks that numbers go on and nothing overlaps
+    heard = [pitch(pcm[at : at + 320].tobytes()) for at in 320 * np.flatnonzero(loud(pcm.tobytes()))]
+    assert {round(hz, -2) for hz in heard[2:48]} == {800}
+    assert {round(hz, -2) for hz in heard[-40:-3]} == {600}
 
 
 def test_two_processes_do_not_listen_to_one_room(client: httpx.Client, place: Settings, server: LiveKitServer) -> None:
