@@ -80,8 +80,7 @@ class _Room:
         assert child.stdout is not None  # noqa: S101
         child.stdin.close()
         self._hear({})
-        for voice in self._voices.values():
-            await voice.close()
+        await asyncio.gather(*(voice.close() for voice in self._voices.values()))
         self._voices.clear()
         try:
             async with asyncio.timeout(LEAVE_S):

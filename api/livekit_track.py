@@ -26,7 +26,7 @@ logger = structlog.get_logger("api")
 
 RATE_HZ = 48_000
 MOST_WAITING_S, LONGEST_PIECE_S = 60.0, 5.0
-RETRY_S, CHECK_S = 0.5, 1.0
+RETRY_S, CHECK_S, CLOSE_S = 0.5, 1.0, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +201,9 @@ class RoomTrack:
         await asyncio.gather(self._task, return_exceptions=True)
         self._checked_s = 0.0
         try:
-            await self._store()
-        except (EngineError, Problem, ValueError) as error:
+            async with asyncio.timeout(CLOSE_S):
+                await self._store()
+        except (EngineError, Problem, ValueError, TimeoutError) as error:
             logger.warning("livekit_rest_lost", session_id=self._track.session_id, kind=type(error).__name__)
         if self._track.holder is self:
             self._track.holder = self._track.let_go = None

@@ -1,6 +1,7 @@
 """A LiveKit room through dead servers and dead engines, and from what a participant says to their caption."""
 
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import numpy as np
 import pytest
 
 from eventlog import open_log
+from eventlog.base import EventLog
+from eventlog.kafka_client import KafkaOptions, apply_topics
 from rejoinder.settings import Settings
 from tests import speech
 from tests.journeys.engine_child import ChildEngine
+from tests.journeys.test_kafka import need_java
+from tests.kafka.broker import Broker
 from tests.livekit_server.server import LiveKitServer, speaking
 from tests.models.test_speech import plain
 from tests.sound import chunks, tone, whole
@@ -36,7 +41,7 @@ def _log(folder: Path) -> str:
     return f"sqlite:///{folder}/log.sqlite3"
 
 
-def _loud_s(log: str, session: str) -> float:
+def _loud_s(log: str | EventLog, session: str) -> float:
     """Give how much sound of a track is no silence; checks that its numbers and samples go on."""
     found = chunks(log, session)
     samples = np.frombuffer(whole(found), "<i2").astype(float) if found else np.zeros(0)
@@ -118,3 +123,49 @@ def test_what_a_participant_says_becomes_their_caption(server: LiveKitServer, tm
 def _at_48k(samples: np.ndarray) -> np.ndarray:
     at = np.arange(0, len(samples) - 1, 1 / 3)
     return np.interp(at, np.arange(len(samples)), samples).astype(np.int16)
+
+
+def test_while_the_log_cannot_be_written_sound_waits_and_nothing_is_missing(
+    server: LiveKitServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    settings = Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, **QUIET, **server.settings)
+    with running(settings) as client:
+        session = open_session(client)
+        with speaking(client, session, "ann") as ann:
+            _heard(settings.log_url, session)
+            locked = sqlite3.connect(folder / "log.sqlite3", isolation_level=None, timeout=10)
+            locked.execute("BEGIN IMMEDIATE")
+            ann.do(_say(tmp_path, 7.0))  # longer than a write waits for the lock
+            locked.execute("ROLLBACK")
+            locked.close()
+            wait_for(lambda: _loud_s(settings.log_url, session) > 6.8)
+    assert 6.8 < _loud_s(settings.log_url, session) < 7.2
+    assert {one.gap_samples for one in chunks(settings.log_url, session)} == {0}
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(300)
+def test_a_broker_that_is_killed_while_somebody_speaks_costs_no_sound(server: LiveKitServer, tmp_path: Path) -> None:
+    need_java()
+    broker = Broker(tmp_path / "broker").start()
+    try:
+        apply_topics(KafkaOptions(broker.address, partitions=2))
+        more = {"log": f"kafka://{broker.address}", **QUIET, **server.settings}
+        settings = Settings(_env_file=None, data_dir=tmp_path / "data", port=0, qa_port=0, **more)
+        with running(settings) as client:
+            session = open_session(client)
+            with speaking(client, session, "ann") as ann:
+                wait_for(lambda: 'audio_seconds_total{way="livekit"}' in client.get("/metrics").text)
+                ann.begin(_say(tmp_path, 12.0))
+                broker.kill()
+                broker.start()
+                ann.done()
+                log = open_log(settings.log_url)
+                log.load(session)
+                wait_for(lambda: _loud_s(log, session) > 11.8, 60)
+                assert 11.8 < _loud_s(log, session) < 12.3
+                assert {one.gap_samples for one in chunks(log, session)} == {0}
+                log.close()
+    finally:
+        broker.stop()
