@@ -86,6 +86,8 @@ class RoomTrack:
                 self._tell(str(error))
             except Problem as problem:
                 self._tell(problem.title)
+                if problem.status == 422:  # it will never be otherwise
+                    return
             except (EngineError, ValueError) as error:
                 logger.warning("livekit_track_ended", session_id=self._track.session_id, kind=type(error).__name__)
                 return
