@@ -213,6 +213,25 @@ def test_a_listener_that_dies_is_followed_by_another(client: httpx.Client, place
     assert sum(one.gap_samples for one in chunks(place.log_url, session)) > 8_000
 
 
+def test_who_cannot_be_heard_is_told_in_the_log_and_the_others_are_heard(
+    client: httpx.Client, place: Settings, server: LiveKitServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    session = open_session(client)
+    nameless = LiveKitAccess(server.url, KEY, SECRET).token(session, "n" * 201, "", 60)
+    with (
+        speaking(client, session, "secretive", key="a shared key"),
+        speaking(client, session, "nameless", token=nameless),
+        speaking(client, session, "ann") as ann,
+    ):
+        listened(place, session, "ann")
+        ann.do(f"say {sound(tmp_path, 1.0)}")
+        wait_for(lambda: loud(stored(place, session, "ann")).sum() >= 45)
+    said = "".join(capfd.readouterr())
+    assert "a track is end-to-end encrypted" in said
+    assert "the identity is no name" in said
+    assert {one.track for one in chunks(place.log_url, session)} == {"ann"}
+
+
 def test_another_sender_of_the_same_track_takes_over_and_gives_it_back(
     client: httpx.Client, place: Settings, tmp_path: Path
 ) -> None:

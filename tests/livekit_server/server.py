@@ -79,7 +79,8 @@ class LiveKitServer:
 class Speaker:
     """A real participant, made with LiveKit's SDK, who joins with a token and publishes a microphone."""
 
-    def __init__(self, client: httpx.Client, session: str, identity: str, **more: Any) -> None:
+    def __init__(self, client: httpx.Client, session: str, identity: str, *, key: str = "", **more: Any) -> None:
+        token = more.pop("token", "")
         reply = client.post(f"/api/sessions/{session}/livekit/token", json={"identity": identity, **more})
         assert reply.status_code == 201, reply.text
         self.given: dict[str, str] = reply.json()
@@ -90,7 +91,7 @@ class Speaker:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._write(json.dumps({"url": self.given["url"], "token": self.given["token"]}))
+        self._write(json.dumps({"url": self.given["url"], "token": token or self.given["token"], "key": key}))
         self.told: dict[str, Any] = {}
 
     def join(self) -> None:

@@ -1,7 +1,8 @@
 """A participant of a LiveKit room, in a process of its own as the SDK ends its process when its native part fails.
 
-The first line of the input is JSON: `url`, `token`. Then come commands, each answered with a line: ``join``,
-``say PATH`` (int16, mono, 48 kHz), ``mute``, ``unmute``, ``republish``, ``leave``.
+The first line of the input is JSON: `url`, `token`, and `key` for end-to-end encryption, or "" for none. Then come
+commands, each answered with a line: ``join``, ``say PATH`` (int16, mono, 48 kHz), ``mute``, ``unmute``, ``republish``,
+``leave``.
 """
 
 import asyncio
@@ -14,20 +15,23 @@ from livekit import rtc
 
 
 class Participant:
-    def __init__(self, url: str, token: str) -> None:
-        self._url, self._token = url, token
+    def __init__(self, url: str, token: str, key: str) -> None:
+        self._url, self._token, self._key = url, token, key
         self._room = rtc.Room()
         self._source = rtc.AudioSource(48_000, 1)
         self._track = rtc.LocalAudioTrack.create_audio_track("mic", self._source)
         self._publication: rtc.LocalTrackPublication | None = None
 
     async def join(self) -> str:
-        await self._room.connect(self._url, self._token, rtc.RoomOptions(auto_subscribe=False))
+        options = rtc.RoomOptions(auto_subscribe=False)
+        if self._key:
+            options.encryption = rtc.E2EEOptions(rtc.KeyProviderOptions(shared_key=self._key.encode()))
+        await self._room.connect(self._url, self._token, options)
         await self._publish()
         return json.dumps({"sees": list(self._room.remote_participants), "recorded": self._room.is_recording})
 
     async def _publish(self) -> None:
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         self._publication = await self._room.local_participant.publish_track(self._track, options)
 
     async def say(self, path: str) -> str:
