@@ -4,6 +4,7 @@ It is a process of its own because the SDK ends its process when its native part
 what strangers send. One line of JSON comes in: address and token; the end of the input ends the process. Messages go
 out: a letter, 4 bytes length, the body.
 
+- ``T`` every two seconds, a sign of life.
 - ``J`` joined.
 - ``B`` the sound of a participant begins: JSON with `n` (the number of the stream), `identity`, `name`.
 - ``S`` sound: 4 bytes number of the stream, 8 bytes when it ended (double, seconds since 1970), PCM16, mono, 48 kHz.
@@ -30,7 +31,7 @@ RATE_HZ = 48_000
 PIECE_MS = 100
 MOST_WAITING = 600
 """Messages that wait for whoever reads, a minute of one voice; sound beyond that is lost, which its clock tells."""
-CLOSE_S = 2.0
+CLOSE_S, SIGN_S = 2.0, 2.0
 
 
 class _Output:
@@ -55,6 +56,11 @@ class _Output:
         left = memoryview(content)
         while left:
             left = left[os.write(self._descriptor, left) :]
+
+    async def show_life(self) -> None:
+        while True:
+            self.put(b"T", b"")
+            await asyncio.sleep(SIGN_S)
 
     async def written(self) -> None:
         with suppress(TimeoutError):
@@ -155,7 +161,7 @@ async def main(output: _Output) -> None:
     """Listen until the room, the parent or the parent's interest ends."""
     given = json.loads(await asyncio.to_thread(sys.stdin.buffer.readline))
     listener = _Listener(output)
-    writing = asyncio.ensure_future(output.run())
+    writing, living = asyncio.ensure_future(output.run()), asyncio.ensure_future(output.show_life())
     _watch_input(listener.over)
     try:
         await listener.join(given["address"], given["token"])
@@ -164,6 +170,7 @@ async def main(output: _Output) -> None:
         listener.over.set()
     waiting = [asyncio.ensure_future(listener.over.wait()), writing]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    living.cancel()
     if not writing.done():
         await output.written()
     with suppress(TimeoutError):

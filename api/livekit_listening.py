@@ -35,6 +35,9 @@ MOST_ROOMS, MOST_VOICES = 64, 100
 LOOK_S = 2.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
 TAKE_OVER_S = 5.0
+DEAD_S = 15.0
+"""A child that shows no sign of life for so long hangs."""
+
 LEAVE_S = 4.0
 
 
@@ -46,7 +49,7 @@ class _Room:
         self._voices: dict[str, RoomTrack] = {}
         self._streams: dict[int, RoomTrack] = {}
         self._process: asyncio.subprocess.Process | None = None
-        self.joined_s = 0.0
+        self.joined_s, self.heard_s = 0.0, time.monotonic()
         self.reason = "the listener ended without a word"
         self.task = asyncio.ensure_future(self._run())
 
@@ -94,6 +97,7 @@ class _Room:
 
     def _take(self, letter: bytes, body: bytes) -> None:
         session_id = self._session.session_id
+        self.heard_s = time.monotonic()
         if letter == b"S":
             number, ended_s = _SOUND.unpack_from(body)
             if number in self._streams:
@@ -107,7 +111,7 @@ class _Room:
             logger.info("livekit_joined", session_id=session_id)
         elif letter == b"W":
             logger.warning("livekit_not_heard", session_id=session_id, reason=body.decode("utf-8", "replace"))
-        else:
+        elif letter == b"E":
             self.reason = body.decode("utf-8", "replace")
 
     def _begin(self, n: int, identity: str, name: str) -> None:
@@ -185,6 +189,9 @@ class RoomWatch:
             EngineError: The log cannot be read.
         """
         for session_id, room in list(self._listened.items()):
+            if not room.task.done() and time.monotonic() - room.heard_s > DEAD_S:
+                room.reason = "the listener hangs"
+                await room.close()
             if room.task.done():
                 self._ended(session_id, room)
             elif await self._session(session_id) is None:
