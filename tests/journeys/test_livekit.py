@@ -2,6 +2,7 @@
 
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,28 @@ def test_a_server_that_is_killed_and_comes_back_is_listened_to_again(server: Liv
             _heard(settings.log_url, session)
             ann.do(_say(tmp_path, 1.0))
             wait_for(lambda: _loud_s(settings.log_url, session) > 1.9)
+
+
+@pytest.mark.timeout(240)
+def test_after_a_server_that_stood_still_sound_lies_where_it_was_said(server: LiveKitServer, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data", port=0, qa_port=0, **QUIET, **server.settings)
+    with running(settings) as client:
+        session = open_session(client)
+        with speaking(client, session, "ann") as ann:
+            _heard(settings.log_url, session)
+            ann.do(_say(tmp_path, 1.0))
+            said = time.monotonic()
+            wait_for(lambda: _loud_s(settings.log_url, session) > 0.9)
+            server.send(signal.SIGSTOP)
+            wait_for(lambda: time.monotonic() - said > 6)
+            server.send(signal.SIGCONT)
+            _heard(settings.log_url, session)
+            ann.do(_say(tmp_path, 1.0))
+            apart_s = time.monotonic() - said
+            wait_for(lambda: _loud_s(settings.log_url, session) > 1.9)
+    samples = np.frombuffer(whole(chunks(settings.log_url, session)), "<i2").astype(float)
+    loud = np.flatnonzero(samples[: len(samples) // 320 * 320].reshape(-1, 320).std(axis=1) > 1_000)
+    assert abs((loud[-1] - loud[0]) * 0.02 - 1.0 - apart_s) < 0.8
 
 
 @pytest.mark.timeout(240)

@@ -65,6 +65,10 @@ class LiveKitServer:
                 return self
         raise AssertionError("the LiveKit server did not start")
 
+    def send(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self, *, kill: bool = False) -> None:
         if self._process is not None:
             self._process.kill() if kill else self._process.terminate()
