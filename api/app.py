@@ -10,10 +10,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, audio, audio_posts, captions, coaching, health, minutes, sessions, stream, whip
+from api import answers, audio, audio_posts, captions, coaching, health, livekit, minutes, sessions, stream, whip
 from api.audio_tracks import Tracks
 from api.deps import ApiParts, Door
 from api.errors import Problem, ProblemBody, install_errors
+from api.livekit_listening import RoomWatch
 from api.metrics import CountRequests, Metrics
 from api.pages import Pages
 from api.sessions_seen import SessionDirectory
@@ -43,7 +44,12 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         door.waker.start()
+        if doors == "all" and parts.livekit is not None:
+            door.rooms = RoomWatch(door, parts.livekit)
+            door.rooms.start()
         yield
+        if door.rooms is not None:
+            await door.rooms.close()
         for peer in list(door.peers.values()):
             await peer.close()
         door.tracks.close()
@@ -64,7 +70,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
         [health.router, *parts.routers] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
     )
     if doors == "all":
-        sound = [audio.router, audio_posts.router, whip.router]
+        sound = [audio.router, audio_posts.router, whip.router, livekit.router]
         told = [stream.router, answers.router, minutes.router, coaching.router]
         routers = [sessions.router, captions.router, *sound, *told, *routers]
     for router in routers:

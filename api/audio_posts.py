@@ -1,6 +1,7 @@
 """Sound over HTTP: a chunk of PCM, or a whole recording, with `POST`."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from typing import IO, Annotated, Any
@@ -12,7 +13,7 @@ from starlette.datastructures import UploadFile
 
 from api.audio_decoding import RecordingRefused, decode_file
 from api.audio_feeding import PcmFeed
-from api.audio_tracks import Piece, Track, first_sample
+from api.audio_tracks import Piece, Track, check_within, first_sample
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
 from api.sessions import IdempotencyKey, SessionPath
@@ -232,6 +233,8 @@ class _Posting:
                 start = first
             else:
                 start = self._begin_file(track)
+                check_within(start + sound.seek(0, os.SEEK_END) // 2)
+                sound.seek(0)
             await self._store(track, sound, None if resumed else event_id)
         return self._accepted(track, start, missing_s=missing_s)
 

@@ -15,12 +15,12 @@ from api.errors import Problem
 from eventlog.base import Appended, EventLog, NewRecord
 from eventlog.records import new_record
 from operators.resampling import Resampler, ResamplerState
-from schemas.audio import SAMPLE_RATE_HZ, AudioChunk
+from schemas.audio import LAST_SAMPLE, SAMPLE_RATE_HZ, AudioChunk
 from schemas.base import derive_id
 from schemas.codec import decode
 from schemas.errors import SchemaError
 
-__all__ = ["Piece", "Place", "Track", "Tracks", "first_sample"]
+__all__ = ["Piece", "Place", "Track", "Tracks", "check_within", "first_sample"]
 
 LOOK_BACK_S = (60.0, 900.0, 6 * 3600.0)
 READ_BATCH = 500
@@ -101,7 +101,12 @@ class Track:
         return self.place
 
     def begin_at(self, sample: int) -> None:
-        """Set where the first sample lies, before anything is appended."""
+        """Set where the first sample lies, before anything is appended.
+
+        Raises:
+            Problem: 422, it lies beyond what a session may last.
+        """
+        check_within(sample)
         self.place = replace(self.here, sample=sample)
 
     async def load(self) -> Place:
@@ -189,6 +194,7 @@ class Track:
 
     def _chunk(self, place: Place, piece: Piece, event_id: str | None) -> tuple[AudioChunk, Place]:
         samples, start = len(piece.pcm) // 2, place.sample + piece.gap_samples
+        check_within(start + samples)
         same = piece.recording_frame is not None and piece.recording_frame == place.recording_frame
         chunk = AudioChunk(
             session_id=self.session_id,
@@ -270,6 +276,16 @@ class Tracks:
         """End what runs for any track."""
         for track in self._tracks.values():
             track.drop_decoder()
+
+
+def check_within(sample: int) -> None:
+    """Check that a sample lies within what a session may last.
+
+    Raises:
+        Problem: 422, it lies beyond.
+    """
+    if sample > LAST_SAMPLE:
+        raise Problem(422, "The sound lies beyond what a session may last", f"{LAST_SAMPLE / SAMPLE_RATE_HZ:g} s")
 
 
 def first_sample(start_s: float | None, opened_at: datetime, length_s: float = 0.0) -> int:

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import HTTPConnection
 
 from api.audio_limits import AudioLimits
 from api.audio_tracks import Tracks
+from api.livekit_access import LiveKitAccess
 from api.metrics import Metrics
 from api.pages import Pages
 from api.sessions_seen import SessionDirectory, SessionSeen
@@ -20,6 +21,9 @@ from eventlog.records import new_record
 from schemas.base import Record
 from schemas.errors import NotSignedIn
 from schemas.progress import FlowProgress
+
+if TYPE_CHECKING:
+    from api.livekit_listening import RoomWatch
 
 __all__ = [
     "ApiLimits",
@@ -99,6 +103,7 @@ class ApiParts:
     routers: tuple[APIRouter, ...] = ()
     page_dir: Path | None = None
     ice_servers: tuple[str, ...] = ()
+    livekit: LiveKitAccess | None = None
 
 
 class Peer(Protocol):
@@ -125,6 +130,7 @@ class Door:
     streams: int = 0
     audio_connections: int = 0
     peers: dict[str, Peer] = field(default_factory=dict)
+    rooms: "RoomWatch | None" = None
 
     async def load(self, session_id: str) -> None:
         """Bring a session's records to where they are read without a wait; other requests go on meanwhile."""

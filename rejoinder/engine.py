@@ -24,6 +24,7 @@ from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.remember import remember_router
 from rejoinder.knowledge.routes import knowledge_router, resume_router
 from rejoinder.listening import Listening
+from rejoinder.livekit import livekit_access
 from rejoinder.models import Models
 from rejoinder.models_routes import models_router
 from rejoinder.replay.why import why_router
@@ -81,7 +82,8 @@ class Engine:
         if not flows:
             check_roles(settings)
         data = settings.data_dir
-        self._lock = InstanceLock(data, "engine" if flows else f"api-{settings.port}")
+        self._role = "engine" if flows else f"api-{settings.port}"
+        self._lock = InstanceLock(data, self._role)
         required = not settings.loopback if key_required is None else key_required
         self.log: EventLog = open_log(settings.log_url, settings.log_sync, kafka=settings.kafka)
         # On Kafka the flows write without waiting for what the clients of this process follow.
@@ -128,6 +130,7 @@ class Engine:
                 cors_origins=tuple(settings.cors_origins),
                 limits=limits,
                 ice_servers=tuple(settings.webrtc_ice_servers),
+                livekit=livekit_access(settings, self._role),
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
             )

@@ -3,9 +3,9 @@
 import os
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["Settings", "env_example", "settings_page"]
@@ -148,6 +148,14 @@ class Settings(BaseSettings):
         default_factory=list,
         description='STUN and TURN servers for WebRTC, as JSON: ["stun:a:3478"]; none = own addresses alone.',
     )
+    livekit_url: str = Field(
+        "",
+        pattern=r"^(?:(?:wss?|https?)://[^\s/@]+(?:/\S*)?)?$",
+        description="Address of a LiveKit server, such as ws://127.0.0.1:7880, as participants reach it too (extra "
+        "`livekit`); empty = sessions have no rooms.",
+    )
+    livekit_api_key: str = Field("", description="API key of that server.")
+    livekit_api_secret: SecretStr = Field(SecretStr(""), description="The secret of that key.")
     streams: int = Field(2_000, ge=1, description="Most event streams open at once.")
     heartbeat_s: float = Field(
         15.0, ge=1, le=20, description="Seconds between heartbeats on a quiet stream; the page gives up after 45."
@@ -155,6 +163,13 @@ class Settings(BaseSettings):
     stalled_s: float = Field(20.0, gt=0, description="A client that reads nothing for this many seconds is cut.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+
+    @model_validator(mode="after")
+    def _whole_livekit(self) -> Self:
+        given = (self.livekit_url, self.livekit_api_key, self.livekit_api_secret.get_secret_value())
+        if any(given) and not all(given):
+            raise ValueError("livekit_url, livekit_api_key and livekit_api_secret are set together")
+        return self
 
     @property
     def log_url(self) -> str:

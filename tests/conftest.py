@@ -11,6 +11,7 @@ import structlog
 
 from rejoinder.settings import Settings
 from tests.kafka.finding import real_kafka
+from tests.livekit_server.finding import livekit_server
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 for name in list(os.environ):
@@ -39,6 +40,19 @@ def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session")
+def livekit_program() -> Path:
+    """Give a real LiveKit server's program; without one these tests are skipped, and in CI they fail."""
+    try:
+        program, how = livekit_server()
+    except LookupError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    _found.append(how)
+    return program
+
+
 def _own_topics(address: str, partitions: int) -> str:
     from eventlog.kafka_client import KafkaOptions, apply_topics
 
@@ -60,9 +74,9 @@ def kafka_single(kafka_address: str) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which Kafka was used."""
+    """Say which Kafka and which LiveKit were used."""
     for how in _found:
-        terminalreporter.write_line(f"real Kafka: {how}")
+        terminalreporter.write_line(f"real server: {how}")
 
 
 @pytest.fixture(autouse=True)

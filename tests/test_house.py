@@ -33,6 +33,7 @@ ONLY_IN = {
     "torch": ("models",),
     "av": ("api",),
     "aiortc": ("api",),
+    "livekit": ("api",),
 }
 PURE = {"asyncio", "threading", "socket", "subprocess", "time", "random", "sqlite3", "httpx", "os"}
 BANNED = re.compile(r"(^|_)(manager|handler|helper|utils|process|info|service)($|_)")
