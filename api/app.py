@@ -18,7 +18,7 @@ from api.metrics import CountRequests, Metrics
 from api.sessions_seen import SessionDirectory
 from api.waking import SessionWaker
 
-__all__ = ["begin_shutdown", "create_app"]
+__all__ = ["begin_shutdown", "create_app", "create_metrics_app"]
 
 UPLOAD_PATHS = ("/api/knowledge", "/api/resume")
 PAGE_HEADERS = {
@@ -36,7 +36,11 @@ ABOUT = (
 def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all") -> FastAPI:
     """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health, "health" health only."""
     door = Door(
-        parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics(), Tracks(parts.log, parts.limits.audio)
+        parts,
+        SessionDirectory(parts.log),
+        SessionWaker(parts.log),
+        Metrics(parts.hops, parts.version),
+        Tracks(parts.log, parts.limits.audio),
     )
 
     @asynccontextmanager
@@ -59,9 +63,8 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     )
     app.state.door = door
     install_errors(app)
-    routers = (
-        [health.router, *parts.routers] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
-    )
+    watching = [health.router, health.metrics_router]
+    routers = [*watching, *parts.routers] if doors == "health" else [answers.ask_router, *watching, *parts.routers]
     if doors == "all":
         sound = [audio.router, audio_posts.router, whip.router]
         routers = [sessions.router, captions.router, *sound, stream.router, answers.router, *routers]
@@ -80,6 +83,14 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
             expose_headers=["Location"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key"],
         )
+    return app
+
+
+def create_metrics_app(of: FastAPI) -> FastAPI:
+    """Build an app that serves the metrics of another app and nothing else, for a port of their own."""
+    app = FastAPI(title="Rejoinder metrics", openapi_url=None)
+    app.state.door, app.state.metrics_only = of.state.door, True
+    app.include_router(health.metrics_router)
     return app
 
 

@@ -1,7 +1,7 @@
 """What the routes are given: the log, the caller, a view of the engine."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol, cast
@@ -19,6 +19,7 @@ from eventlog.base import Appended, EventLog
 from eventlog.records import new_record
 from schemas.base import Record
 from schemas.errors import NotSignedIn
+from schemas.hops import HopShown
 from schemas.progress import FlowProgress
 
 __all__ = [
@@ -99,6 +100,7 @@ class ApiParts:
     routers: tuple[APIRouter, ...] = ()
     page_dir: Path | None = None
     ice_servers: tuple[str, ...] = ()
+    hops: Callable[[], Sequence[HopShown]] = lambda: ()
 
 
 class Peer(Protocol):

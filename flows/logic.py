@@ -25,6 +25,7 @@ from schemas.base import Record, derive_id
 from schemas.codec import decode
 from schemas.dead_letters import DeadLetter
 from schemas.errors import SchemaError
+from schemas.hops import HopCounts
 
 __all__ = ["SHARDS", "Arrived", "Decoder", "OperatorLogic", "shard_of"]
 
@@ -62,22 +63,26 @@ def shard_of(session_id: str) -> str:
 class Decoder:
     """Turns log records into ``(shard, Arrived)``; what cannot be read goes to ``dead-letters``."""
 
-    def __init__(self, log: EventLog, flow: str) -> None:
+    def __init__(self, log: EventLog, flow: str, counts: HopCounts | None = None) -> None:
         """Decode for `flow`."""
-        self._log, self._flow = log, flow
+        self._log, self._flow, self._counts = log, flow, counts or HopCounts()
 
     def __call__(self, batch: list[Read]) -> Iterable[tuple[str, Arrived | Mark]]:
         """Decode what was read for this flow, keeping its order; marks pass through to their shard."""
         good: list[tuple[str, Arrived | Mark]] = []
         # A producer whose clock has jumped ahead must not set timers that wait until the others have caught up.
-        latest_s = time.time() + CLOCKS_AGREE_S
+        now_s = time.time()
+        latest_s, counts = now_s + CLOCKS_AGREE_S, self._counts
         for lying in itertools.chain.from_iterable(found for flow, found in batch if flow == self._flow):
             if isinstance(lying, Mark):
                 good.append((str(lying.shard), lying))
                 continue
+            counts.read[lying.topic] = counts.read.get(lying.topic, 0) + 1
+            counts.wait.add(now_s - lying.at_s)
             try:
                 record = decode(lying.topic, lying.value)
             except SchemaError as error:
+                counts.buried[lying.topic] = counts.buried.get(lying.topic, 0) + 1
                 bury(self._log, self._flow, lying.key, lying.topic, lying.offset, str(error), lying.value)
             else:
                 good.append(
@@ -141,6 +146,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     timers: list[tuple[float, str]] = field(default_factory=list)
     closed: deque[tuple[float, str]] = field(default_factory=deque)
     swept_s: float = field(default_factory=time.time)
+    counts: HopCounts = field(default_factory=HopCounts)
 
     @classmethod
     def builder(
@@ -151,11 +157,13 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         log: EventLog,
         *,
         finishing: bool = False,
+        counts: HopCounts | None = None,
     ) -> Callable[[dict[str, Piece] | None], "OperatorLogic"]:
         """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time."""
 
         def build(snapshot: dict[str, Piece] | None) -> OperatorLogic:
             logic = cls(flow, operator, clock, log, finishing)
+            logic.counts = counts or logic.counts
             logic.pieces = dict(snapshot or {})
             for session_id, (_, touched_s, due_s, closed_s) in logic.pieces.items():
                 logic.sessions[session_id] = _Kept(None, touched_s, due_s, closed_s)
@@ -191,6 +199,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         except Exception as error:
             reason = f"{type(error).__name__} in {self.flow}"
             value = arrived.record.model_dump_json().encode()
+            self.counts.buried[arrived.topic] = self.counts.buried.get(arrived.topic, 0) + 1
             bury(self.log, self.flow, arrived.record.session_id, arrived.topic, arrived.offset, reason, value)
             return
         self._keep(session_id, kept, state, arrived.at_s)

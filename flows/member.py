@@ -26,6 +26,7 @@ from flows.wiring import ALL_FLOWS, Operators, Wiring
 from operators.answering import Answering
 from schemas.base import Record, derive_id
 from schemas.errors import LogError
+from schemas.hops import HopShown
 from schemas.progress import PROGRESS_KEY, FlowBeat, FlowProgress
 
 __all__ = ["FlowMember", "MemberOptions"]
@@ -145,6 +146,10 @@ class FlowMember:
     def progress(self) -> list[FlowProgress]:
         """Give how far the flows of this process have come, over the partitions that it reads."""
         return [self._progress(name) for name in self._options.names]
+
+    def hops(self) -> list[HopShown]:
+        """Give what the flows of this process have done and what waits, over the partitions that it reads."""
+        return [self._wiring.hop(name) for name in self._options.names]
 
     def _progress(self, name: str) -> FlowProgress:
         reading = self._wiring.readings.get(name)

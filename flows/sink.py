@@ -43,6 +43,7 @@ class _UnderWay:
     records: list[NewRecord]
     stored: "Future[list[Appended]] | None"
     marks: list[Mark]
+    sent_s: float = 0.0
 
 
 class LogSink(FixedPartitionedSink[Any, None]):
@@ -111,6 +112,7 @@ class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
         if records:
             if self._log.far:
                 self._reading.unwritten[one.number] = min(record.at_s for record in records), float("inf")
+            one.sent_s = time.perf_counter()
             one.stored = self._log.submit(records)
         with self._guard:
             self._under_way.append(one)
@@ -130,6 +132,12 @@ class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
                 self._note(one, one.stored.result() if one.stored is not None else [])
 
     def _note(self, one: _UnderWay, stored: Sequence[Appended]) -> None:
+        counts = self._reading.counts
+        if stored:
+            counts.store.add(time.perf_counter() - one.sent_s)
+        for place in stored:
+            into = counts.repeats if place.repeat else counts.written
+            into[place.topic] = into.get(place.topic, 0) + 1
         if one.number in self._reading.unwritten:
             at_s, _ = self._reading.unwritten[one.number]
             self._reading.unwritten[one.number] = at_s, time.time() + SEEN_AFTER_S

@@ -24,9 +24,10 @@ from rejoinder.listening import Listening
 from rejoinder.models import Models
 from rejoinder.models_routes import models_router
 from rejoinder.replay.why import why_router
-from rejoinder.roles import ProgressView, check_roles
+from rejoinder.roles import ProgressView, check_roles, metrics_doors
 from rejoinder.settings import Settings
 from schemas.errors import LogError
+from schemas.hops import HopShown
 from schemas.progress import FlowProgress
 from schemas.topics import TOPICS
 
@@ -118,6 +119,7 @@ class Engine:
                 ice_servers=tuple(settings.webrtc_ice_servers),
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
+                hops=self.hops,
             )
 
         return create_app(parts(demo_router(self.knowledge))), create_app(parts(), doors="qa")
@@ -129,7 +131,12 @@ class Engine:
         served = [(whole, settings.host, settings.port)]
         if settings.qa_port != settings.port or settings.port == 0:
             served.append((qa, settings.host, settings.qa_port))
-        return served
+        return [*served, *metrics_doors(settings, whole)]
+
+    def hops(self) -> Sequence[HopShown]:
+        """Give what the flows of this process count; none when they run in processes of their own."""
+        ours = self.runner.hops() if self.runner is not None else []
+        return [*ours, *(self.listening.hops() if self.listening is not None else [])]
 
     def start(self) -> None:
         """Start the flows where they stopped; records older than their topic keeps them are removed first."""

@@ -15,6 +15,7 @@ from rejoinder.settings import Settings
 from rejoinder.speech import Speech, speech_shelf, speech_wanted
 from rejoinder.voices import SpeakerModels, speakers_wanted
 from schemas.errors import EngineError, LogError
+from schemas.hops import HopShown
 from schemas.progress import FlowProgress
 
 __all__ = ["AudioRetention", "Listening"]
@@ -138,6 +139,10 @@ class Listening:
             return self._runner.states()
         return [FlowProgress("captions", "captions", 0, 0, 0, 0.0, alive=not self._failure, detail=self._failure)]
 
+    def hops(self) -> Sequence[HopShown]:
+        """Give what the flows have done."""
+        return [*(self._runner.hops() if self._runner is not None else []), *self.speakers.hops()]
+
     @property
     def model(self) -> str:
         """The model for final captions: as set, until sound came."""
@@ -203,6 +208,10 @@ class ListeningForSpeakers:
             return self._runner.states()
         alive = not self._failure
         return [FlowProgress("speaker_turns", "speaker-turns", 0, 0, 0, 0.0, alive=alive, detail=self._failure)]
+
+    def hops(self) -> Sequence[HopShown]:
+        """Give what the flow has done."""
+        return self._runner.hops() if self._runner is not None else []
 
     def stop(self) -> None:
         """Take a last snapshot and end."""

@@ -8,7 +8,7 @@ from typing import Self
 
 from fastapi import FastAPI
 
-from api.app import create_app
+from api.app import create_app, create_metrics_app
 from api.deps import ApiParts
 from eventlog import open_log
 from eventlog.base import EventLog, LogReader, shard_of
@@ -26,7 +26,7 @@ from schemas.codec import decode
 from schemas.errors import EngineError, LogError, LogUnavailable, SchemaError
 from schemas.progress import PROGRESS_KEY, FlowBeat, FlowProgress
 
-__all__ = ["FlowRole", "ProgressView", "check_roles"]
+__all__ = ["FlowRole", "ProgressView", "check_roles", "metrics_doors"]
 
 LOST_AFTER_S = 10.0
 LOOK_AGAIN_S = 0.5
@@ -47,6 +47,13 @@ def check_roles(settings: Settings) -> None:
             "API and flows in processes of their own share the documents through a Chroma server: start one with "
             "`chroma run --path DIR --port 8000` and set REJOINDER_VECTORS_URL=http://127.0.0.1:8000"
         )
+
+
+def metrics_doors(settings: Settings, app: FastAPI, member: int = 0) -> list[tuple[FastAPI, str, int]]:
+    """Give the port of the metrics alone, when the settings name one; members of one machine take one each."""
+    if not settings.metrics_port:
+        return []
+    return [(create_metrics_app(app), settings.metrics_host, settings.metrics_port + member)]
 
 
 class ProgressView:
@@ -179,7 +186,7 @@ class FlowRole:
         """
         _check_member(names, addresses, member)
         check_roles(settings)
-        self.settings = settings
+        self.settings, self._place = settings, member
         self._lock = InstanceLock(settings.data_dir, f"flow-{'-'.join(names)}-{member}")
         self.log = open_log(settings.log_url, follow=(), kafka=settings.kafka)
         self.keys = KeyStore(settings.data_dir / "accounts.sqlite3", key_required=False)
@@ -221,8 +228,16 @@ class FlowRole:
         """Give the health page, to be served on a port."""
         speech = self._speech
         routers = (models_router(speech.shelf, speech.model),) if speech is not None else ()
-        parts = ApiParts(log=self.log, callers=self.keys, engine=self.view, version=__version__, routers=routers)
-        return [(create_app(parts, doors="health"), self.settings.host, port)]
+        parts = ApiParts(
+            log=self.log,
+            callers=self.keys,
+            engine=self.view,
+            version=__version__,
+            routers=routers,
+            hops=self.member.hops,
+        )
+        app = create_app(parts, doors="health")
+        return [(app, self.settings.host, port), *metrics_doors(self.settings, app, self._place)]
 
     def __enter__(self) -> Self:
         """Start."""

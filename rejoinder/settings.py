@@ -26,6 +26,14 @@ class Settings(BaseSettings):
     qa_port: int = Field(
         8084, ge=0, le=65535, description="Port of the Q&A and resume API; the same as `port` = one port for all."
     )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port that serves Prometheus metrics and nothing else; the members of a flow's cluster take this "
+        "one and those after it. 0 = none; `/metrics` of the other ports stays.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of that port.")
     data_dir: Path = Field(default_factory=_default_data_dir, description="Folder of the log, documents and keys.")
     log: str = Field(
         "",
