@@ -18,7 +18,7 @@ from api.waking import SessionWaker
 from eventlog.base import Appended, EventLog
 from eventlog.records import new_record
 from schemas.base import Record
-from schemas.errors import NotSignedIn
+from schemas.errors import NotAllowed, NotSignedIn
 from schemas.hops import HopShown
 from schemas.progress import FlowProgress
 
@@ -28,6 +28,7 @@ __all__ = [
     "Caller",
     "CallerCheck",
     "CurrentCaller",
+    "CurrentOperator",
     "Door",
     "EngineView",
     "Peer",
@@ -39,9 +40,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes the request."""
+    """Who makes the request; an `operator` runs the engine and may see what belongs to no owner alone."""
 
     owner_id: str
+    operator: bool = False
 
 
 class CallerCheck(Protocol):
@@ -182,4 +184,18 @@ def caller_on(request: HTTPConnection) -> Caller:
     return door_of(request).parts.callers.caller(token)
 
 
+def operator_of(request: Request) -> Caller:
+    """Give the caller of a request that only whoever runs the engine may make.
+
+    Raises:
+        NotSignedIn: No or a wrong key.
+        NotAllowed: A key of somebody else.
+    """
+    caller = caller_on(request)
+    if not caller.operator:
+        raise NotAllowed("this takes the operator's key: rejoinder keys create NAME --operator")
+    return caller
+
+
 CurrentCaller = Annotated[Caller, Depends(caller_of)]
+CurrentOperator = Annotated[Caller, Depends(operator_of)]

@@ -3,6 +3,7 @@
 import base64
 import heapq
 import itertools
+import re
 import time
 import zlib
 from collections import deque
@@ -40,6 +41,9 @@ FORGET_CLOSED_S = 5.0
 FORGET_IDLE_S = 24 * 3600.0
 SWEEP_S = 600.0
 MAX_TICKS = 16
+NO_SESSION = "no-session"
+"""The key of a dead letter whose record has none that could be a session's."""
+_KEY = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
 class Arrived(NamedTuple):
@@ -97,7 +101,8 @@ def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
     """Write a dead letter, once however often the record is met."""
     logger.error("record_buried", flow=flow, topic=topic, offset=offset, reason=reason)
     letter = DeadLetter(
-        session_id=key,
+        # Another program may have written a record whose key can be none of ours.
+        session_id=key if _KEY.fullmatch(key) else NO_SESSION,
         event_id=derive_id(topic, offset, flow, "dead"),
         created_at=datetime.now(UTC),
         topic=topic,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rejoinder import __version__
+from rejoinder.cli_dead_letters import dead_letters_app
 from rejoinder.cli_eval import eval_app
 from rejoinder.cli_listen import listen_app
 from rejoinder.cli_replay import replay_app
@@ -27,6 +28,7 @@ app = typer.Typer(
 keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke API keys.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(voices_app, name="voices")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 app.add_typer(roles_app)
 app.add_typer(replay_app)
@@ -206,11 +208,15 @@ def _store(data_dir: Path | None) -> Any:
 
 @keys_app.command("create")
 def create_key(
-    name: str, owner: Annotated[str, typer.Option(help="Whose data it opens.")] = "local", data_dir: DataDir = None
+    name: str,
+    owner: Annotated[str, typer.Option(help="Whose data it opens.")] = "local",
+    *,
+    operator: Annotated[bool, typer.Option("--operator", help="It opens dead letters, of all owners.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Make an API key; it is shown this once."""
     store = _store(data_dir)
-    key, token = store.create(name, owner)
+    key, token = store.create(name, owner, operator=operator)
     store.close()
     typer.echo(f"Key {key.key_id} for {key.owner_id!r}:\n\n  {token}\n\nKeep it: it is not shown again.")
     typer.echo('Next: curl -H "Authorization: Bearer rj_..." http://127.0.0.1:8080/api/sessions')
@@ -223,6 +229,7 @@ def list_keys(data_dir: DataDir = None) -> None:
     for key in store.everything():
         typer.echo(
             f"{key.key_id}  {key.owner_id:12} {key.created_at}  {'revoked' if key.revoked_at else 'valid':8} {key.name}"
+            f"{' (operator)' if key.operator else ''}"
         )
     if not store.everything():
         typer.echo("No keys yet. Next: rejoinder keys create NAME")

@@ -17,6 +17,7 @@ from eventlog.base import EventLog
 from flows.run import FlowOptions, FlowRunner
 from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
+from rejoinder.dead_letters.routes import dead_letters_router
 from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.routes import knowledge_router, resume_router
@@ -105,6 +106,7 @@ class Engine:
         settings = self.settings
         limits = ApiLimits(streams=settings.streams, heartbeat_s=settings.heartbeat_s, stalled_s=settings.stalled_s)
         documents = [knowledge_router(self.knowledge), resume_router(self.knowledge), why_router(self.knowledge)]
+        documents.append(dead_letters_router(self.log))
         if self.listening is not None:
             documents.append(models_router(self.listening.shelf, settings.speech_model))
 

@@ -15,7 +15,8 @@ class Timings:
     """A histogram of durations, seconds.
 
     It is counted without a lock: a reader may see one duration of which only a part is counted yet, and where several
-    workers of a process count at once a few may be missed. One costs a tenth of a microsecond; a histogram of the metrics library costs six times as much.
+    workers of a process count at once a few may be missed. One costs a tenth of a microsecond; one of the metrics
+    library's histograms costs ten times as much.
 
     Attributes:
         classes: How many fell into each class of `BOUNDS_S`, not added up; the last holds the longer ones.
