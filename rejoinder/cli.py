@@ -16,6 +16,7 @@ from rejoinder.cli_replay import replay_app
 from rejoinder.cli_roles import roles_app
 from rejoinder.cli_shared import DataDir, fail, settings_of
 from rejoinder.cli_voices import voices_app
+from rejoinder.cli_watch import watch_app
 
 if TYPE_CHECKING:
     from rejoinder.settings import Settings
@@ -34,6 +35,7 @@ app.add_typer(roles_app)
 app.add_typer(replay_app)
 app.add_typer(eval_app, name="eval")
 app.add_typer(listen_app)
+app.add_typer(watch_app)
 
 
 @app.callback(invoke_without_command=True)
@@ -123,20 +125,6 @@ def up(
         except PortTaken as error:
             raise fail(error) from None
     typer.echo("Stopped. Everything is kept; `rejoinder up` goes on where this stopped.")
-
-
-@app.command()
-def doctor(data_dir: DataDir = None) -> None:
-    """Check what the engine needs; each line says what to do when something is missing."""
-    from rejoinder.doctor import checks
-
-    settings = settings_of(data_dir=data_dir)
-    worst = 0
-    for check in checks(settings):
-        typer.echo(f"{check.state:5} {check.name:14} {check.detail}")
-        worst = max(worst, int(check.state == "fail"))
-    typer.echo("Next: uv run rejoinder demo" if not worst else "Mend the lines marked fail first.")
-    raise typer.Exit(worst)
 
 
 @app.command()
