@@ -16,6 +16,7 @@ from api.deps import ApiParts, Door
 from api.errors import Problem, ProblemBody, install_errors
 from api.metrics import CountRequests, Metrics
 from api.sessions_seen import SessionDirectory
+from api.tracing import TraceRequests
 from api.waking import SessionWaker
 
 __all__ = ["begin_shutdown", "create_app", "create_metrics_app"]
@@ -75,6 +76,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     _describe_problems(app)
     app.add_middleware(_Bounded, parts=parts)
     app.add_middleware(CountRequests, metrics=door.metrics)
+    app.add_middleware(TraceRequests, tracer=parts.tracer)
     if parts.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol, cast
 
+import structlog
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import HTTPConnection
 
@@ -14,9 +15,11 @@ from api.audio_tracks import Tracks
 from api.metrics import Metrics
 from api.sessions_seen import SessionDirectory, SessionSeen
 from api.shown import ShownRecords
+from api.tracing import current_trace
 from api.waking import SessionWaker
 from eventlog.base import Appended, EventLog
 from eventlog.records import new_record
+from operators.tracing import Tracer
 from schemas.base import Record
 from schemas.errors import NotAllowed, NotSignedIn
 from schemas.hops import HopShown
@@ -102,6 +105,7 @@ class ApiParts:
     routers: tuple[APIRouter, ...] = ()
     page_dir: Path | None = None
     ice_servers: tuple[str, ...] = ()
+    tracer: Tracer | None = None
     hops: Callable[[], Sequence[HopShown]] = lambda: ()
 
 
@@ -137,11 +141,14 @@ class Door:
 
     async def append(self, records: Sequence[Record], topic: str) -> list[Appended]:
         """Append records to a topic and wait until the log has them."""
-        return await asyncio.wrap_future(self.parts.log.submit([new_record(topic, record) for record in records]))
+        trace = current_trace()
+        new = [new_record(topic, record, trace) for record in records]
+        return await asyncio.wrap_future(self.parts.log.submit(new))
 
     async def session(self, session_id: str, caller: Caller) -> SessionSeen:
         """Give the caller's session; see `SessionDirectory.owned`."""
         # A session that this process has not seen yet is scanned for, which may take a while on a broker.
+        structlog.contextvars.bind_contextvars(session_id=session_id)
         await self.load(session_id)
         return self.sessions.owned(session_id, caller.owner_id)
 

@@ -53,6 +53,7 @@ class Arrived(NamedTuple):
     topic: str
     offset: int
     at_s: float
+    trace: str = ""
 
 
 def shard_of(session_id: str) -> str:
@@ -89,8 +90,9 @@ class Decoder:
                 counts.buried[lying.topic] = counts.buried.get(lying.topic, 0) + 1
                 bury(self._log, self._flow, lying.key, lying.topic, lying.offset, str(error), lying.value)
             else:
+                at_s = min(lying.at_s, latest_s)
                 good.append(
-                    (shard_of(record.session_id), Arrived(record, lying.topic, lying.offset, min(lying.at_s, latest_s)))
+                    (shard_of(record.session_id), Arrived(record, lying.topic, lying.offset, at_s, lying.trace))
                 )
         return good
 
@@ -99,10 +101,11 @@ def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
     log: EventLog, flow: str, key: str, topic: str, offset: int, reason: str, value: bytes
 ) -> None:
     """Write a dead letter, once however often the record is met."""
-    logger.error("record_buried", flow=flow, topic=topic, offset=offset, reason=reason)
+    # Another program may have written a record whose key can be none of ours.
+    session_id = key if _KEY.fullmatch(key) else NO_SESSION
+    logger.error("record_buried", flow=flow, topic=topic, offset=offset, session_id=session_id, reason=reason)
     letter = DeadLetter(
-        # Another program may have written a record whose key can be none of ours.
-        session_id=key if _KEY.fullmatch(key) else NO_SESSION,
+        session_id=session_id,
         event_id=derive_id(topic, offset, flow, "dead"),
         created_at=datetime.now(UTC),
         topic=topic,

@@ -22,6 +22,7 @@ from flows.connectors import ReadingState
 from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, FLOWS, Operators, Wiring
 from operators.answering import Answering
+from operators.tracing import Tracer
 from schemas.errors import LogError
 from schemas.hops import HopCounts, HopShown
 from schemas.progress import FlowProgress
@@ -54,6 +55,7 @@ class FlowOptions:
         answers: Which questions are answered.
         hearing: What the flow `captions` listens with.
         voices: What the flow `speaker_turns` tells people apart with.
+        tracer: Keeps traces; None = none are kept.
     """
 
     recovery_dir: Path
@@ -65,6 +67,7 @@ class FlowOptions:
     answers: AnswersOptions = field(default_factory=AnswersOptions)
     hearing: Hearing | None = None
     voices: Voices | None = None
+    tracer: Tracer | None = None
 
 
 class FlowRunner:
@@ -126,7 +129,7 @@ class FlowRunner:
         self._wiring, wiring.counts = wiring, self._counts
         wiring.stop.raised = self._stopping.is_set()
         wiring.answers, wiring.hearing = self._options.answers, self._options.hearing
-        wiring.voices = self._options.voices
+        wiring.voices, wiring.tracer = self._options.voices, self._options.tracer
         flow = wiring.dataflow(self._options.names)
         self._alive = True
         logger.info("flows_started", attempt=wiring.attempt)

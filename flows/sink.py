@@ -18,6 +18,7 @@ from eventlog.base import Appended, EventLog, NewRecord
 from eventlog.records import new_record
 from flows.connectors import ReadingState
 from flows.marks import Mark, MarkWriter
+from flows.traced import Traced, parted
 from schemas.base import Record, derive_id
 from schemas.dead_letters import DeadLetter
 from schemas.errors import KeyErased, RecordTooLarge
@@ -78,7 +79,7 @@ class LogSink(FixedPartitionedSink[Any, None]):
         return _SinkPartition((self._log, self._topic), self._reading, self._numbers, self._marks)
 
 
-class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
+class _SinkPartition(StatefulSinkPartition[Record | Traced | Mark, None]):
     """Sends appends off one behind the other.
 
     Waiting for each would hold up every flow of the worker for a round trip to the broker, two hundred times a second
@@ -97,13 +98,13 @@ class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
         self._under_way: deque[_UnderWay] = deque()
         self._guard = threading.Lock()
 
-    def write_batch(self, items: list[Record | Mark]) -> None:
+    def write_batch(self, items: list[Record | Traced | Mark]) -> None:
         self._settle(most=MOST_UNDER_WAY)
         # A corrected caption goes back to where the caption lies.
         records = [
-            new_record("captions" if isinstance(item, Caption) else self._topic, item)
-            for item in items
-            if not isinstance(item, Mark)
+            new_record("captions" if isinstance(record, Caption) else self._topic, record, trace)
+            for record, trace in map(parted, items)
+            if not isinstance(record, Mark)
         ]
         marks = [item for item in items if isinstance(item, Mark)] if self._marks is not None else []
         if not records and not marks:

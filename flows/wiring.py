@@ -22,6 +22,7 @@ from models.question_weights import trained_questions
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
+from operators.tracing import Tracer
 from operators.utterances import UtterancesOperator
 from schemas.hops import HopCounts, HopShown
 
@@ -101,6 +102,7 @@ class Wiring:
     sources: list[LogSource] = field(default_factory=list)
     upstreams: list[UpstreamMarks] = field(default_factory=list)
     counts: dict[str, HopCounts] = field(default_factory=dict)
+    tracer: Tracer | None = None
 
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
@@ -127,7 +129,7 @@ class Wiring:
         arrived: Stream[tuple[str, Arrived | Mark]] = op.flat_map_batch(
             f"{spec.name}-decode", lying, Decoder(self.log, spec.name, reading.counts)
         )
-        step = watched(self._builder(spec.name, clock), reading.counts, answers=spec.name == "answers")
+        step = watched(self._builder(spec.name, clock), spec.name, reading.counts, self.tracer)
         made = op.stateful_batch(f"{spec.name}-step", arrived, step)
         tells = self.marks and any(spec.name in other.after for other in FLOWS.values() if other.timed)
         op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes, spec.name, reading, tells=tells))

@@ -27,6 +27,7 @@ from rejoinder.models_routes import models_router
 from rejoinder.replay.why import why_router
 from rejoinder.roles import ProgressView, check_roles, metrics_doors
 from rejoinder.settings import Settings
+from rejoinder.tracing import open_traces
 from schemas.errors import LogError
 from schemas.hops import HopShown
 from schemas.progress import FlowProgress
@@ -80,6 +81,7 @@ class Engine:
         if not flows:
             check_roles(settings)
         data = settings.data_dir
+        self.traces = open_traces(settings, "engine" if flows else "api")
         self._lock = InstanceLock(data, "engine" if flows else f"api-{settings.port}")
         required = not settings.loopback if key_required is None else key_required
         self.log: EventLog = open_log(settings.log_url, settings.log_sync, kafka=settings.kafka)
@@ -93,10 +95,12 @@ class Engine:
         self.listening: Listening | None = None
         self.view: _View | ProgressView
         if flows:
-            options = FlowOptions(data / "recovery", epoch_s=settings.epoch_s, poll_ms=settings.poll_ms)
+            options = FlowOptions(
+                data / "recovery", epoch_s=settings.epoch_s, poll_ms=settings.poll_ms, tracer=self.traces
+            )
             self.runner = FlowRunner(self._flow_log, self.models.answering, options)
             named = {"answers": self.models.answers, "text vectors": self.models.embedder.name}
-            self.listening = Listening(settings, self._flow_log)
+            self.listening = Listening(settings, self._flow_log, self.traces)
             self.view = _View(self.runner, self.listening, named)
         else:
             self.view = ProgressView(self.log, self.models.embedder.name)
@@ -122,6 +126,7 @@ class Engine:
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
                 hops=self.hops,
+                tracer=self.traces,
             )
 
         return create_app(parts(demo_router(self.knowledge))), create_app(parts(), doors="qa")
@@ -163,6 +168,8 @@ class Engine:
         if isinstance(self.view, ProgressView):
             self.view.close()
         self.models.close()
+        if self.traces is not None:
+            self.traces.close()
         self.keys.close()
         self._flow_log.close()
         self.log.close()

@@ -11,6 +11,7 @@ from eventlog.base import EventLog
 from flows.captions import SoundNeeds
 from flows.run import FlowOptions, FlowRunner
 from models.shelf import ModelShelf
+from operators.tracing import Tracer
 from rejoinder.settings import Settings
 from rejoinder.speech import Speech, speech_shelf, speech_wanted
 from rejoinder.voices import SpeakerModels, speakers_wanted
@@ -69,9 +70,9 @@ class Listening:
     before the first sound lies in the log.
     """
 
-    def __init__(self, settings: Settings, log: EventLog) -> None:
+    def __init__(self, settings: Settings, log: EventLog, tracer: Tracer | None = None) -> None:
         """Prepare; nothing runs before `start`."""
-        self._settings, self._log = settings, log
+        self._settings, self._log, self._tracer = settings, log, tracer
         self.wanted = speech_wanted(settings)
         self.shelf: ModelShelf = speech_shelf(settings)
         self.retention = AudioRetention(log, settings.audio_retention_h * 3600)
@@ -124,6 +125,7 @@ class Listening:
             poll_ms=max(settings.poll_ms, 5.0),
             names=("captions",),
             hearing=speech.hearing,
+            tracer=self._tracer,
         )
         self._runner = FlowRunner(self._log, None, options)
         self._runner.start()

@@ -21,6 +21,7 @@ from rejoinder.models import Models
 from rejoinder.models_routes import models_router
 from rejoinder.settings import Settings
 from rejoinder.speech import Speech
+from rejoinder.tracing import open_traces
 from rejoinder.voices import SpeakerModels
 from schemas.codec import decode
 from schemas.errors import EngineError, LogError, LogUnavailable, SchemaError
@@ -187,6 +188,7 @@ class FlowRole:
         _check_member(names, addresses, member)
         check_roles(settings)
         self.settings, self._place = settings, member
+        self.traces = open_traces(settings, "-".join(names))
         self._lock = InstanceLock(settings.data_dir, f"flow-{'-'.join(names)}-{member}")
         self.log = open_log(settings.log_url, follow=(), kafka=settings.kafka)
         self.keys = KeyStore(settings.data_dir / "accounts.sqlite3", key_required=False)
@@ -215,6 +217,7 @@ class FlowRole:
             model=answers,
             hearing=self._speech.hearing if self._speech is not None else None,
             voices=self._speakers.voices if self._speakers is not None else None,
+            tracer=self.traces,
         )
         self.member = FlowMember(self.log, self._models.answering if self._models is not None else None, options)
         named = {"answers": answers} if answers else {}
@@ -255,6 +258,8 @@ class FlowRole:
             self._speech.close()
         if self._speakers is not None:
             self._speakers.close()
+        if self.traces is not None:
+            self.traces.close()
         self.keys.close()
         self.log.close()
         self._lock.release()

@@ -144,6 +144,15 @@ class Settings(BaseSettings):
     )
     stalled_s: float = Field(20.0, gt=0, description="A client that reads nothing for this many seconds is cut.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    otel_endpoint: str = Field(
+        "",
+        description="OTLP (gRPC) address that traces are sent to, such as http://127.0.0.1:4317 (extra `otel`); "
+        "empty = none are kept.",
+    )
+    otel_ratio: float = Field(1.0, ge=0, le=1, description="Share of requests that begin a trace.")
+    sentry_dsn: SecretStr = Field(
+        SecretStr(""), description="Where errors are reported, as Sentry's DSN (extra `sentry`); empty = nowhere."
+    )
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
 
     @property
