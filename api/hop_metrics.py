@@ -9,6 +9,7 @@ from schemas.hops import BOUNDS_S, HopShown, Timings
 
 __all__ = ["HopCollector"]
 
+_REASONS = dict.fromkeys(("timeout", "unavailable", "rejected", "broken"), 0)
 _BUCKETS = (*(str(float(bound)) for bound in BOUNDS_S), "+Inf")
 
 
@@ -44,17 +45,19 @@ def _records(hops: Sequence[HopShown]) -> Iterator[Metric]:
     failed = CounterMetricFamily("rejoinder_answers_failed", "Answers that failed", labels=("reason",))
     for hop in hops:
         counts = hop.counts
+        topics = dict.fromkeys((place.rpartition("/")[0] for place in hop.lag), 0)
         for family, numbers in (
             (read, counts.read),
             (written, counts.written),
             (repeats, counts.repeats),
-            (buried, counts.buried),
+            # A counter that is not there before its first event has no increase that an alert could see.
+            (buried, {**topics, **counts.buried}),
         ):
             for topic, number in _now(numbers):
                 family.add_metric((hop.flow, topic), number)
         for kind, number in _now(counts.tokens):
             tokens.add_metric((kind,), number)
-        for reason, number in _now(counts.failed):
+        for reason, number in _now({**(_REASONS if hop.flow == "answers" else {}), **counts.failed}):
             failed.add_metric((reason,), number)
     yield from (read, written, repeats, buried, tokens, failed)
 
