@@ -18,9 +18,10 @@ from api.livekit_listening import RoomWatch
 from api.metrics import CountRequests, Metrics
 from api.pages import Pages
 from api.sessions_seen import SessionDirectory
+from api.tracing import TraceRequests
 from api.waking import SessionWaker
 
-__all__ = ["begin_shutdown", "create_app"]
+__all__ = ["begin_shutdown", "create_app", "create_metrics_app"]
 
 UPLOAD_PATHS = ("/api/knowledge", "/api/resume")
 PAGE_HEADERS = {
@@ -39,7 +40,8 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health, "health" health only."""
     pages = Pages(parts.log, parts.limits.stream_batch)
     tracks = Tracks(parts.log, parts.limits.audio)
-    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), Metrics(), tracks, pages)
+    metrics = Metrics(parts.hops, parts.version)
+    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), metrics, tracks, pages)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -66,9 +68,8 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     )
     app.state.door = door
     install_errors(app)
-    routers = (
-        [health.router, *parts.routers] if doors == "health" else [answers.ask_router, health.router, *parts.routers]
-    )
+    watching = [health.router, health.metrics_router]
+    routers = [*watching, *parts.routers] if doors == "health" else [answers.ask_router, *watching, *parts.routers]
     if doors == "all":
         sound = [audio.router, audio_posts.router, whip.router, livekit.router]
         told = [stream.router, answers.router, minutes.router, coaching.router]
@@ -80,6 +81,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     _describe_problems(app)
     app.add_middleware(_Bounded, parts=parts, pages=pages)
     app.add_middleware(CountRequests, metrics=door.metrics)
+    app.add_middleware(TraceRequests, tracer=parts.tracer)
     if parts.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -88,6 +90,14 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
             expose_headers=["Location"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key"],
         )
+    return app
+
+
+def create_metrics_app(of: FastAPI) -> FastAPI:
+    """Build an app that serves the metrics of another app and nothing else, for a port of their own."""
+    app = FastAPI(title="Rejoinder metrics", openapi_url=None)
+    app.state.door, app.state.metrics_only = of.state.door, True
+    app.include_router(health.metrics_router)
     return app
 
 

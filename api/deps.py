@@ -1,11 +1,12 @@
 """What the routes are given: the log, the caller, a view of the engine."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
+import structlog
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import HTTPConnection
 
@@ -15,11 +16,14 @@ from api.livekit_access import LiveKitAccess
 from api.metrics import Metrics
 from api.pages import Pages
 from api.sessions_seen import SessionDirectory, SessionSeen
+from api.tracing import current_trace
 from api.waking import SessionWaker
 from eventlog.base import Appended, EventLog
 from eventlog.records import new_record
+from operators.tracing import Tracer
 from schemas.base import Record
-from schemas.errors import NotSignedIn
+from schemas.errors import NotAllowed, NotSignedIn
+from schemas.hops import HopShown
 from schemas.progress import FlowProgress
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ __all__ = [
     "Caller",
     "CallerCheck",
     "CurrentCaller",
+    "CurrentOperator",
     "Door",
     "EngineView",
     "Peer",
@@ -42,9 +47,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes the request."""
+    """Who makes the request; an `operator` runs the engine and may see what belongs to no owner alone."""
 
     owner_id: str
+    operator: bool = False
 
 
 class CallerCheck(Protocol):
@@ -104,6 +110,8 @@ class ApiParts:
     page_dir: Path | None = None
     ice_servers: tuple[str, ...] = ()
     livekit: LiveKitAccess | None = None
+    tracer: Tracer | None = None
+    hops: Callable[[], Sequence[HopShown]] = lambda: ()
 
 
 class Peer(Protocol):
@@ -139,11 +147,14 @@ class Door:
 
     async def append(self, records: Sequence[Record], topic: str) -> list[Appended]:
         """Append records to a topic and wait until the log has them."""
-        return await asyncio.wrap_future(self.parts.log.submit([new_record(topic, record) for record in records]))
+        trace = current_trace()
+        new = [new_record(topic, record, trace) for record in records]
+        return await asyncio.wrap_future(self.parts.log.submit(new))
 
     async def session(self, session_id: str, caller: Caller) -> SessionSeen:
         """Give the caller's session; see `SessionDirectory.owned`."""
         # A session that this process has not seen yet is scanned for, which may take a while on a broker.
+        structlog.contextvars.bind_contextvars(session_id=session_id)
         await self.load(session_id)
         return self.sessions.owned(session_id, caller.owner_id)
 
@@ -186,4 +197,18 @@ def caller_on(request: HTTPConnection) -> Caller:
     return door_of(request).parts.callers.caller(token)
 
 
+def operator_of(request: Request) -> Caller:
+    """Give the caller of a request that only whoever runs the engine may make.
+
+    Raises:
+        NotSignedIn: No or a wrong key.
+        NotAllowed: A key of somebody else.
+    """
+    caller = caller_on(request)
+    if not caller.operator:
+        raise NotAllowed("this takes the operator's key: rejoinder keys create NAME --operator")
+    return caller
+
+
 CurrentCaller = Annotated[Caller, Depends(caller_of)]
+CurrentOperator = Annotated[Caller, Depends(operator_of)]

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from api.deps import door_of
 
-__all__ = ["router"]
+__all__ = ["metrics_router", "router"]
 
 router = APIRouter(tags=["health"])
+metrics_router = APIRouter(tags=["health"])
 
 
 class FlowShown(BaseModel):
@@ -71,7 +72,7 @@ async def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@metrics_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
     """Give the counters in Prometheus's text format."""
     door = door_of(request)

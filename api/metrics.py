@@ -1,10 +1,14 @@
 """What the door counts, for Prometheus; never any text of a conversation."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.hop_metrics import HopCollector
+from schemas.hops import HopShown
 
 __all__ = ["CountRequests", "Metrics"]
 
@@ -14,9 +18,11 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 class Metrics:
     """The door's own registry."""
 
-    def __init__(self) -> None:
-        """Make the counters."""
+    def __init__(self, hops: Callable[[], Sequence[HopShown]] = lambda: (), version: str = "") -> None:
+        """Make the counters; `hops` gives what the flows of this process count."""
         self.registry = CollectorRegistry()
+        self.registry.register(HopCollector(hops))
+        ProcessCollector(registry=self.registry)
         make: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("rejoinder_requests", "Requests answered", ("method", "route", "status"), **make)
         self.seconds = Histogram(
@@ -30,6 +36,7 @@ class Metrics:
         self.behind = Gauge(
             "rejoinder_flow_behind_seconds", "Age of the oldest record a flow has not read", ("flow",), **make
         )
+        Gauge("rejoinder_build", "1, with the version as a label", ("version",), **make).labels(version).set(1)
         self.alive = Gauge("rejoinder_flow_alive", "1 while the flow runs", ("flow",), **make)
 
     def text(self) -> bytes:

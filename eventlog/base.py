@@ -28,13 +28,17 @@ def shard_of(key: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
-    """Bytes to append; `at_s` is the producer's wall clock, seconds since 1970."""
+    """Bytes to append; `at_s` is the producer's wall clock, seconds since 1970.
+
+    `trace` is a W3C ``traceparent`` that travels beside the bytes and means nothing to the log; "" = none.
+    """
 
     topic: str
     key: str
     event_id: str
     value: bytes
     at_s: float
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class LogRecord:
     value: bytes
     at_s: float
     cursor: str
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class InMemoryLog:
             return Appended(old.topic, 0, old.offset, old.cursor, repeat=True)
         self._last += 1
         cursor = str(self._last)
-        kept = LogRecord(new.topic, 0, self._last, new.key, new.event_id, new.value, new.at_s, cursor)
+        kept = LogRecord(new.topic, 0, self._last, new.key, new.event_id, new.value, new.at_s, cursor, new.trace)
         self._records.append(kept)
         self._by_id[new.topic, new.event_id] = kept
         self._ends[new.topic] = self._last + 1

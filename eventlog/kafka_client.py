@@ -198,6 +198,19 @@ def apply_topics(options: KafkaOptions) -> list[TopicReport]:
     return reports + _check(admin, options, {name: table[name] for name in kept}, there)
 
 
+def check_topics(options: KafkaOptions) -> list[TopicReport]:
+    """Say which topics are missing, wrong or right, and change nothing.
+
+    Raises:
+        LogUnavailable: No broker answers, or it refuses.
+    """
+    admin, there = topics_there(options)
+    table: dict[str, Topic | None] = {options.topic(name): topic for name, topic in TOPICS.items()}
+    table |= {options.topic(name): None for name in (ERASED_TOPIC, LAYOUT_TOPIC)}
+    missing = [TopicReport(name, "missing", "run: rejoinder topics apply") for name in table if name not in there]
+    return missing + _check(admin, options, {name: table[name] for name in table if name in there}, there)
+
+
 def _check(admin: Any, options: KafkaOptions, table: dict[str, Topic | None], there: Any) -> list[TopicReport]:
     from confluent_kafka.admin import ConfigResource
 

@@ -17,6 +17,7 @@ _NAMES = {letter: name for name, letter in _LETTERS.items()}
 _CURSOR = re.compile(r"(?:[a-z]\d{1,18}){1,26}")
 _PLACE = re.compile(r"([a-z])(\d+)")
 START = "0"
+TRACE_CHARS = 55
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -29,11 +30,18 @@ def partition_of(key: str, partitions: int) -> int:
 
 def headers_of(record: NewRecord) -> list[tuple[str, str | bytes | None]]:
     """Give the headers that carry what Kafka itself has no exact place for."""
-    return [("id", record.event_id.encode()), ("at", repr(float(record.at_s)).encode())]
+    headers: list[tuple[str, str | bytes | None]] = [
+        ("id", record.event_id.encode()),
+        ("at", repr(float(record.at_s)).encode()),
+    ]
+    if record.trace:
+        headers.append(("traceparent", record.trace.encode()))
+    return headers
 
 
 def record_of(message: Any, topic: str) -> LogRecord:
     """Give a record as the seam knows it; one that another program wrote gets an id from its place."""
+    trace = ""
     event_id, at_s = f"{message.partition()}-{message.offset()}", message.timestamp()[1] / 1000
     for name, value in message.headers() or ():
         try:
@@ -41,12 +49,14 @@ def record_of(message: Any, topic: str) -> LogRecord:
                 event_id = value.decode()
             elif name == "at":
                 at_s = float(value)
+            elif name == "traceparent" and len(value) == TRACE_CHARS:
+                trace = value.decode("ascii")
         except (ValueError, AttributeError):
             continue
     key = (message.key() or b"").decode("utf-8", "replace")
     partition, offset = message.partition(), message.offset()
     cursor = f"{_LETTERS.get(topic, 'z')}{offset + 1}"
-    return LogRecord(topic, partition, offset, key, event_id, message.value() or b"", at_s, cursor)
+    return LogRecord(topic, partition, offset, key, event_id, message.value() or b"", at_s, cursor, trace)
 
 
 def cursor_of(positions: Mapping[str, int]) -> str:

@@ -150,9 +150,9 @@ class SqliteLog:
         for record in records:
             number, offset = TOPIC_NUMBERS[record.topic], draft.last + 1
             done = execute(
-                "INSERT INTO records(offset, topic, key, event_id, at_s, value) VALUES (?,?,?,?,?,?)"
+                "INSERT INTO records(offset, topic, key, event_id, at_s, value, trace) VALUES (?,?,?,?,?,?,?)"
                 " ON CONFLICT(topic, event_id) DO NOTHING",
-                (offset, number, record.key, record.event_id, record.at_s, record.value),
+                (offset, number, record.key, record.event_id, record.at_s, record.value, record.trace or None),
             )
             repeat = done.rowcount == 0
             if repeat:

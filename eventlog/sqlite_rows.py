@@ -27,7 +27,7 @@ __all__ = [
 GROUP_RECORDS = 2_000
 GROUP_BYTES = 8 * 1024 * 1024
 
-COLUMNS = "offset, topic, key, event_id, at_s, value"
+COLUMNS = "offset, topic, key, event_id, at_s, value, trace"
 TOPIC_NUMBERS = {name: number for number, name in enumerate(TOPICS)}
 TOPIC_NAMES = list(TOPICS)
 
@@ -75,8 +75,8 @@ def take_group(first: Submission, waiting: "queue.SimpleQueue[Any]") -> tuple[li
 
 def record_of(row: Sequence[Any]) -> LogRecord:
     """Give the record of a row of `COLUMNS`."""
-    offset, topic, key, event_id, at_s, value = row
-    return LogRecord(TOPIC_NAMES[topic], 0, offset, key, event_id, value, at_s, str(offset))
+    offset, topic, key, event_id, at_s, value, trace = row
+    return LogRecord(TOPIC_NAMES[topic], 0, offset, key, event_id, value, at_s, str(offset), trace or "")
 
 
 def number_of(topic: str) -> int:

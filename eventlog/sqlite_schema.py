@@ -26,6 +26,7 @@ MIGRATIONS = (
     CREATE TABLE trimmed(topic INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
     """,
     "CREATE INDEX records_by_time ON records(at_s)",
+    "ALTER TABLE records ADD COLUMN trace TEXT",
 )
 
 

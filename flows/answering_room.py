@@ -61,6 +61,7 @@ class AnsweringRoom:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="answering", daemon=True)
         self._places: asyncio.Semaphore | None = None
+        self.waiting, self.running = 0, 0  # calls; changed in the room's own thread alone
         self._thread.start()
 
     def _run(self) -> None:
@@ -77,15 +78,27 @@ class AnsweringRoom:
     async def _answer(self, call: Call, question: Question, context: AnswerContext) -> None:
         if self._places is None:
             self._places = asyncio.Semaphore(self._at_once)
-        async with self._places:
-            call.begun_s = time.monotonic()
-            stream: AsyncIterator[Any] = self._answering.answer(question, context)
-            async with aclosing(stream) as pieces:  # type: ignore[type-var]
-                async for piece in pieces:
-                    call.ended_s = time.monotonic()
-                    if call.first_s is None:
-                        call.first_s = call.ended_s
-                    call.pieces.append(piece)
+        self.waiting += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self.waiting -= 1
+        self.running += 1
+        try:
+            await self._stream(call, question, context)
+        finally:
+            self.running -= 1
+            self._places.release()
+
+    async def _stream(self, call: Call, question: Question, context: AnswerContext) -> None:
+        call.begun_s = time.monotonic()
+        stream: AsyncIterator[Any] = self._answering.answer(question, context)
+        async with aclosing(stream) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                call.ended_s = time.monotonic()
+                if call.first_s is None:
+                    call.first_s = call.ended_s
+                call.pieces.append(piece)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Cancel what runs, close the model's connections and end the thread."""

@@ -16,6 +16,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from eventlog.base import EventLog, LogReader, LogRecord
 from flows.marks import MARGIN_S, Mark, MarkSender, UpstreamMarks
 from schemas.errors import OffsetGone
+from schemas.hops import HopCounts
 
 __all__ = ["FlowsSource", "LogSource", "Read", "Reading", "ReadingState", "StopFlag"]
 
@@ -59,6 +60,7 @@ class ReadingState:
         unread: Partitions with more to read -> producer time of the last record read of them.
         unwritten: What the flow has made of it and is not in the log yet -> the oldest producer time in it, and the
             wall clock from which on it is surely read by the next flow.
+        counts: What the flow has done, for those who watch; the sink counts here as well.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
@@ -66,6 +68,12 @@ class ReadingState:
     ends: dict[str, int] = field(default_factory=dict)
     unread: dict[int, float] = field(default_factory=dict)
     unwritten: dict[int, tuple[float, float]] = field(default_factory=dict)
+    counts: HopCounts = field(default_factory=HopCounts)
+
+    def lag(self) -> dict[str, int]:
+        """Give the records that are not read yet, by topic and partition, as far as the ends are known."""
+        positions = dict(self.positions)
+        return {place: max(0, end - positions.get(place, 0)) for place, end in dict(self.ends).items()}
 
     def read_until_s(self, wall_s: float) -> float | None:
         """Give the time up to which all was read and passed on; None when nothing waits."""

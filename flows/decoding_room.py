@@ -15,6 +15,7 @@ from operators.audio_tracks import Samples
 from operators.ports import SoundStretch, Transcriber, Transcript
 from operators.transcription import DecodeRequest
 from schemas.errors import EngineError, LogError, ModelFailed, ModelMissing
+from schemas.hops import HopCounts
 
 __all__ = ["DecodingRoom", "Ear", "Job", "SoundOf"]
 
@@ -72,6 +73,7 @@ class DecodingRoom:
     def __init__(self, ear: Ear) -> None:
         """Start the threads."""
         self._ear = ear
+        self.counts = HopCounts()
         self._guard = threading.Condition()
         self._queue: list[tuple[int, int, Job]] = []
         self._count = itertools.count()
@@ -167,7 +169,10 @@ class DecodingRoom:
                 for job in batch
             ]
             model = self._ear.final() if final else self._ear.partial(batch[0].language)
-            for job, found in zip(batch, model.transcribe(stretches), strict=True):
+            began = time.perf_counter()
+            transcripts = list(model.transcribe(stretches))
+            self.counts.took("caption_final" if final else "caption_partial", time.perf_counter() - began)
+            for job, found in zip(batch, transcripts, strict=True):
                 job.found, job.done = found, True
         except (EngineError, OSError, MemoryError, RuntimeError, ValueError) as error:
             self._failed(batch, error if isinstance(error, EngineError) else ModelFailed(type(error).__name__))

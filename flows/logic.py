@@ -3,6 +3,7 @@
 import base64
 import heapq
 import itertools
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ from schemas.base import Record, derive_id
 from schemas.codec import decode
 from schemas.dead_letters import DeadLetter
 from schemas.errors import SchemaError
+from schemas.hops import HopCounts
 
 __all__ = ["SHARDS", "Arrived", "Decoder", "OperatorLogic", "shard_of"]
 
@@ -45,6 +47,9 @@ BACKLOG_S = 1.0
 LOOK_BACKLOG_S = 0.1
 """The same in a backlog, whose timers fire before the records that come after them: every shard would be called
 hundreds of times a second for nothing."""
+NO_SESSION = "no-session"
+"""The key of a dead letter whose record has none that could be a session's."""
+_KEY = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
 class Arrived(NamedTuple):
@@ -54,6 +59,7 @@ class Arrived(NamedTuple):
     topic: str
     offset: int
     at_s: float
+    trace: str = ""
 
 
 def shard_of(session_id: str) -> str:
@@ -68,26 +74,31 @@ def shard_of(session_id: str) -> str:
 class Decoder:
     """Turns log records into ``(shard, Arrived)``; what cannot be read goes to ``dead-letters``."""
 
-    def __init__(self, log: EventLog, flow: str) -> None:
+    def __init__(self, log: EventLog, flow: str, counts: HopCounts | None = None) -> None:
         """Decode for `flow`."""
-        self._log, self._flow = log, flow
+        self._log, self._flow, self._counts = log, flow, counts or HopCounts()
 
     def __call__(self, batch: list[Read]) -> Iterable[tuple[str, Arrived | Mark]]:
         """Decode what was read for this flow, keeping its order; marks pass through to their shard."""
         good: list[tuple[str, Arrived | Mark]] = []
         # A producer whose clock has jumped ahead must not set timers that wait until the others have caught up.
-        latest_s = time.time() + CLOCKS_AGREE_S
+        now_s = time.time()
+        latest_s, counts = now_s + CLOCKS_AGREE_S, self._counts
         for lying in itertools.chain.from_iterable(found for flow, found in batch if flow == self._flow):
             if isinstance(lying, Mark):
                 good.append((str(lying.shard), lying))
                 continue
+            counts.read[lying.topic] = counts.read.get(lying.topic, 0) + 1
+            counts.wait.add(now_s - lying.at_s)
             try:
                 record = decode(lying.topic, lying.value)
             except SchemaError as error:
+                counts.buried[lying.topic] = counts.buried.get(lying.topic, 0) + 1
                 bury(self._log, self._flow, lying.key, lying.topic, lying.offset, str(error), lying.value)
             else:
+                at_s = min(lying.at_s, latest_s)
                 good.append(
-                    (shard_of(record.session_id), Arrived(record, lying.topic, lying.offset, min(lying.at_s, latest_s)))
+                    (shard_of(record.session_id), Arrived(record, lying.topic, lying.offset, at_s, lying.trace))
                 )
         return good
 
@@ -96,9 +107,11 @@ def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
     log: EventLog, flow: str, key: str, topic: str, offset: int, reason: str, value: bytes
 ) -> None:
     """Write a dead letter, once however often the record is met."""
-    logger.error("record_buried", flow=flow, topic=topic, offset=offset, reason=reason)
+    # Another program may have written a record whose key can be none of ours.
+    session_id = key if _KEY.fullmatch(key) else NO_SESSION
+    logger.error("record_buried", flow=flow, topic=topic, offset=offset, session_id=session_id, reason=reason)
     letter = DeadLetter(
-        session_id=key,
+        session_id=session_id,
         event_id=derive_id(topic, offset, flow, "dead"),
         created_at=datetime.now(UTC),
         topic=topic,
@@ -147,6 +160,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     timers: list[tuple[float, str]] = field(default_factory=list)
     closed: list[tuple[float, str]] = field(default_factory=list)
     swept_s: float = field(default_factory=time.time)
+    counts: HopCounts = field(default_factory=HopCounts)
 
     @classmethod
     def builder(
@@ -157,11 +171,13 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         log: EventLog,
         *,
         finishing: bool = False,
+        counts: HopCounts | None = None,
     ) -> Callable[[dict[str, Piece] | None], "OperatorLogic"]:
         """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time."""
 
         def build(snapshot: dict[str, Piece] | None) -> OperatorLogic:
             logic = cls(flow, operator, clock, log, finishing)
+            logic.counts = counts or logic.counts
             logic.pieces = dict(snapshot or {})
             for session_id, (_, touched_s, due_s, closed_s) in logic.pieces.items():
                 logic.sessions[session_id] = _Kept(None, touched_s, due_s, closed_s)
@@ -199,6 +215,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         except Exception as error:
             reason = f"{type(error).__name__} in {self.flow}"
             value = arrived.record.model_dump_json().encode()
+            self.counts.buried[arrived.topic] = self.counts.buried.get(arrived.topic, 0) + 1
             bury(self.log, self.flow, arrived.record.session_id, arrived.topic, arrived.offset, reason, value)
             return
         self._keep(session_id, kept, state, arrived.at_s)

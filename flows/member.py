@@ -24,8 +24,10 @@ from flows.run import GARBAGE_AFTER, STATE_VERSION
 from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, Operators, Wiring
 from operators.answering import Answering
+from operators.tracing import Tracer
 from schemas.base import Record, derive_id
 from schemas.errors import LogError
+from schemas.hops import HopShown
 from schemas.progress import PROGRESS_KEY, FlowBeat, FlowProgress
 
 __all__ = ["FlowMember", "MemberOptions"]
@@ -56,6 +58,7 @@ class MemberOptions:
         operators: The operators with their options.
         hearing: What the flow `captions` listens with.
         voices: What the flow `speaker_turns` tells people apart with.
+        tracer: Keeps traces; None = none are kept.
     """
 
     names: tuple[str, ...]
@@ -70,6 +73,7 @@ class MemberOptions:
     operators: Operators = field(default_factory=Operators)
     hearing: Hearing | None = None
     voices: Voices | None = None
+    tracer: Tracer | None = None
 
 
 class FlowMember:
@@ -82,6 +86,7 @@ class FlowMember:
         attempt = max(1, int(time.time()) - EPOCH_OF_ATTEMPTS_S)
         self._wiring = Wiring(log, options.operators, self._room, attempt, options.poll_ms, marks=True)
         self._wiring.hearing, self._wiring.voices = options.hearing, options.voices
+        self._wiring.tracer = options.tracer
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._beats = threading.Thread(target=self._beat, name="beats", daemon=True)
@@ -145,6 +150,10 @@ class FlowMember:
     def progress(self) -> list[FlowProgress]:
         """Give how far the flows of this process have come, over the partitions that it reads."""
         return [self._progress(name) for name in self._options.names]
+
+    def hops(self) -> list[HopShown]:
+        """Give what the flows of this process have done and what waits, over the partitions that it reads."""
+        return [self._wiring.hop(name) for name in self._options.names]
 
     def _progress(self, name: str) -> FlowProgress:
         reading = self._wiring.readings.get(name)

@@ -22,7 +22,9 @@ from flows.connectors import ReadingState
 from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, FLOWS, Operators, Wiring
 from operators.answering import Answering
+from operators.tracing import Tracer
 from schemas.errors import LogError
+from schemas.hops import HopCounts, HopShown
 from schemas.progress import FlowProgress
 
 __all__ = ["FlowOptions", "FlowRunner"]
@@ -53,6 +55,7 @@ class FlowOptions:
         answers: Which questions are answered.
         hearing: What the flow `captions` listens with.
         voices: What the flow `speaker_turns` tells people apart with.
+        tracer: Keeps traces; None = none are kept.
     """
 
     recovery_dir: Path
@@ -64,6 +67,7 @@ class FlowOptions:
     answers: AnswersOptions = field(default_factory=AnswersOptions)
     hearing: Hearing | None = None
     voices: Voices | None = None
+    tracer: Tracer | None = None
 
 
 class FlowRunner:
@@ -75,6 +79,7 @@ class FlowRunner:
         self._thread: threading.Thread | None = None
         self._room: AnsweringRoom | None = None
         self._wiring: Wiring | None = None
+        self._counts: dict[str, HopCounts] = {name: HopCounts() for name in options.names}
         self._stopping = threading.Event()
         self._alive = False
         self._failure: BaseException | None = None
@@ -123,10 +128,10 @@ class FlowRunner:
         if not any(where.glob("part-*.sqlite3")):
             init_db_dir(where, 1)
         wiring = Wiring(self._log, self._options.operators, self._room, next_incarnation(where), self._options.poll_ms)
-        self._wiring = wiring
+        self._wiring, wiring.counts = wiring, self._counts
         wiring.stop.raised = self._stopping.is_set()
         wiring.answers, wiring.hearing = self._options.answers, self._options.hearing
-        wiring.voices = self._options.voices
+        wiring.voices, wiring.tracer = self._options.voices, self._options.tracer
         flow = wiring.dataflow(self._options.names)
         self._alive = True
         logger.info("flows_started", attempt=wiring.attempt)
@@ -159,6 +164,23 @@ class FlowRunner:
     def states(self) -> list[FlowProgress]:
         """Give the progress of every flow."""
         return [self._progress(name) for name in self._options.names]
+
+    def hops(self) -> list[HopShown]:
+        """Give what every flow has done and what waits; while it stands still its lag grows here all the same."""
+        return [self._hop(name) for name in self._options.names]
+
+    def _hop(self, name: str) -> HopShown:
+        reading = self._wiring.readings.get(name) if self._wiring is not None else None
+        lag = {}
+        for topic in ALL_FLOWS[name].reads:
+            for partition in range(self._log.partitions(topic)):
+                place = f"{topic}/{partition}"
+                end = self._watch.end(topic, partition)
+                if end is None and reading is not None:
+                    end = reading.ends.get(place)
+                lag[place] = max(0, (end or 0) - (reading.positions.get(place, 0) if reading is not None else 0))
+        queues = self._wiring.hop(name).queues if self._wiring is not None else {}
+        return HopShown(name, self._counts[name], lag, queues)
 
     def _age_s(self, topic: str, partition: int, offset: int, reading: ReadingState | None) -> float:
         """Give how long the record at an offset waits; where looking costs a round trip, by the newest one read."""

@@ -18,6 +18,7 @@ from eventlog.base import Appended, EventLog, NewRecord
 from eventlog.records import new_record
 from flows.connectors import ReadingState
 from flows.marks import Mark, MarkWriter
+from flows.traced import Traced, parted
 from schemas.base import Record, derive_id
 from schemas.dead_letters import DeadLetter
 from schemas.errors import KeyErased, RecordTooLarge
@@ -43,6 +44,7 @@ class _UnderWay:
     records: list[NewRecord]
     stored: "Future[list[Appended]] | None"
     marks: list[Mark]
+    sent_s: float = 0.0
 
 
 class LogSink(FixedPartitionedSink[Any, None]):
@@ -77,7 +79,7 @@ class LogSink(FixedPartitionedSink[Any, None]):
         return _SinkPartition((self._log, self._topic), self._reading, self._numbers, self._marks)
 
 
-class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
+class _SinkPartition(StatefulSinkPartition[Record | Traced | Mark, None]):
     """Sends appends off one behind the other.
 
     Waiting for each would hold up every flow of the worker for a round trip to the broker, two hundred times a second
@@ -96,13 +98,13 @@ class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
         self._under_way: deque[_UnderWay] = deque()
         self._guard = threading.Lock()
 
-    def write_batch(self, items: list[Record | Mark]) -> None:
+    def write_batch(self, items: list[Record | Traced | Mark]) -> None:
         self._settle(most=MOST_UNDER_WAY)
         # A corrected caption goes back to where the caption lies.
         records = [
-            new_record("captions" if isinstance(item, Caption) else self._topic, item)
-            for item in items
-            if not isinstance(item, Mark)
+            new_record("captions" if isinstance(record, Caption) else self._topic, record, trace)
+            for record, trace in map(parted, items)
+            if not isinstance(record, Mark)
         ]
         marks = [item for item in items if isinstance(item, Mark)] if self._marks is not None else []
         if not records and not marks:
@@ -111,6 +113,7 @@ class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
         if records:
             if self._log.far:
                 self._reading.unwritten[one.number] = min(record.at_s for record in records), float("inf")
+            one.sent_s = time.perf_counter()
             one.stored = self._log.submit(records)
         with self._guard:
             self._under_way.append(one)
@@ -130,6 +133,12 @@ class _SinkPartition(StatefulSinkPartition[Record | Mark, None]):
                 self._note(one, one.stored.result() if one.stored is not None else [])
 
     def _note(self, one: _UnderWay, stored: Sequence[Appended]) -> None:
+        counts = self._reading.counts
+        if stored:
+            counts.store.add(time.perf_counter() - one.sent_s)
+        for place in stored:
+            into = counts.repeats if place.repeat else counts.written
+            into[place.topic] = into.get(place.topic, 0) + 1
         if one.number in self._reading.unwritten:
             at_s, _ = self._reading.unwritten[one.number]
             self._reading.unwritten[one.number] = at_s, time.time() + SEEN_AFTER_S

@@ -13,6 +13,7 @@ from operators.audio_tracks import Samples
 from operators.diarization import Heard, hear
 from operators.voice_ports import SpeakerSegmenter, VoiceEncoder
 from schemas.errors import EngineError, LogError, ModelMissing
+from schemas.hops import HopCounts
 
 __all__ = ["Listening", "VoiceModels", "VoiceRoom"]
 
@@ -62,6 +63,7 @@ class VoiceRoom:
     def __init__(self, models: VoiceModels) -> None:
         """Start the threads; models are loaded with the first window."""
         self._models = models
+        self.counts = HopCounts()
         self._guard = threading.Condition()
         self._live: deque[Listening] = deque()
         self._recorded: deque[Listening] = deque()
@@ -100,7 +102,10 @@ class VoiceRoom:
         while not self._closed:
             try:
                 sound = window.sound().astype(np.float32) * FULL_SCALE
-                window.heard = hear(sound, window.end, self._models.segmenter(), self._models.encoder())
+                segmenter, encoder = self._models.segmenter(), self._models.encoder()
+                began = time.perf_counter()
+                window.heard = hear(sound, window.end, segmenter, encoder)
+                self.counts.took("voice_window", time.perf_counter() - began)
             except (EngineError, OSError, MemoryError, RuntimeError, ValueError) as error:
                 # Without log or model no window can be heard, so it is waited for; a fault of one window passes.
                 if isinstance(error, LogError | ModelMissing):

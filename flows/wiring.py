@@ -17,11 +17,14 @@ from flows.logic import Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
 from flows.sink import LogSink
 from flows.speaker_turns import SpeakerTurnsLogic, Voices
+from flows.watching import watched
 from models.question_weights import trained_questions
 from operators.base import Operator
 from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
+from operators.tracing import Tracer
 from operators.utterances import UtterancesOperator
+from schemas.hops import HopCounts, HopShown
 
 __all__ = ["ALL_FLOWS", "FLOWS", "SPEECH_FLOWS", "FlowSpec", "Operators", "Wiring"]
 
@@ -98,6 +101,8 @@ class Wiring:
     clocks: dict[str, FlowClock] = field(default_factory=dict)
     sources: list[LogSource] = field(default_factory=list)
     upstreams: list[UpstreamMarks] = field(default_factory=list)
+    counts: dict[str, HopCounts] = field(default_factory=dict)
+    tracer: Tracer | None = None
 
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
@@ -109,6 +114,7 @@ class Wiring:
 
     def _source(self, spec: FlowSpec) -> LogSource:
         reading = self.readings.setdefault(spec.name, ReadingState())
+        reading.counts = self.counts.setdefault(spec.name, reading.counts)
         options = Reading(self.poll_ms, self._upstream(spec) if self.marks and spec.timed else None, self.finishing)
         source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, options)
         self.sources.append(source)
@@ -121,9 +127,10 @@ class Wiring:
             before = [self.clocks[name] for name in spec.after if name in self.clocks]
             clock = self.clocks[spec.name] = FlowClock(reading, before)
         arrived: Stream[tuple[str, Arrived | Mark]] = op.flat_map_batch(
-            f"{spec.name}-decode", lying, Decoder(self.log, spec.name)
+            f"{spec.name}-decode", lying, Decoder(self.log, spec.name, reading.counts)
         )
-        made = op.stateful_batch(f"{spec.name}-step", arrived, self._builder(spec.name, clock))
+        step = watched(self._builder(spec.name, clock), spec.name, reading.counts, self.tracer)
+        made = op.stateful_batch(f"{spec.name}-step", arrived, step)
         tells = self.marks and any(spec.name in other.after for other in FLOWS.values() if other.timed)
         op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes, spec.name, reading, tells=tells))
 
@@ -131,6 +138,18 @@ class Wiring:
         marks = UpstreamMarks(self.log, {name: FLOWS[name].writes for name in spec.after})
         self.upstreams.append(marks)
         return marks
+
+    def hop(self, name: str) -> HopShown:
+        """Give what a flow of this wiring has done and what waits."""
+        reading = self.readings.get(name) or ReadingState()
+        queues = {"store": len(reading.unwritten)}
+        if name == "answers" and self.room is not None:
+            queues |= {"answers_waiting": self.room.waiting, "answers_running": self.room.running}
+        if name == "captions" and self.hearing is not None:
+            queues["decoding"] = self.hearing.room.waiting
+        if name == "speaker_turns" and self.voices is not None:
+            queues["voices"] = self.voices.room.waiting
+        return HopShown(name, self.counts.get(name, reading.counts), reading.lag(), queues)
 
     def close(self) -> None:
         """Close what the sources read with."""
@@ -146,9 +165,13 @@ class Wiring:
         if name == "captions":
             assert self.hearing is not None  # noqa: S101 - whoever wires captions has models for them
             self.hearing.needs.since_s.clear()
+            self.hearing.room.counts = self.counts[name]
             return CaptionsLogic.builder(self.hearing, self.log, clock)
         if name == "speaker_turns":
             assert self.voices is not None  # noqa: S101 - whoever wires speaker turns has models for them
             self.voices.needs.since_s.clear()
+            self.voices.room.counts = self.counts[name]
             return SpeakerTurnsLogic.builder(self.voices, self.log, clock)
-        return OperatorLogic.builder(name, self.operators.named(name), clock, self.log, finishing=self.finishing)
+        return OperatorLogic.builder(
+            name, self.operators.named(name), clock, self.log, finishing=self.finishing, counts=self.counts[name]
+        )

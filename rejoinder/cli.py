@@ -10,12 +10,14 @@ import typer
 
 from rejoinder import __version__
 from rejoinder.cli_analytics import analytics_app
+from rejoinder.cli_dead_letters import dead_letters_app
 from rejoinder.cli_eval import eval_app
 from rejoinder.cli_listen import listen_app
 from rejoinder.cli_replay import replay_app
 from rejoinder.cli_roles import roles_app
 from rejoinder.cli_shared import DataDir, fail, settings_of
 from rejoinder.cli_voices import voices_app
+from rejoinder.cli_watch import watch_app
 
 if TYPE_CHECKING:
     from rejoinder.settings import Settings
@@ -28,12 +30,14 @@ app = typer.Typer(
 keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke API keys.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(voices_app, name="voices")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 app.add_typer(roles_app)
 app.add_typer(replay_app)
 app.add_typer(analytics_app, name="analytics")
 app.add_typer(eval_app, name="eval")
 app.add_typer(listen_app)
+app.add_typer(watch_app)
 
 
 @app.callback(invoke_without_command=True)
@@ -126,20 +130,6 @@ def up(
 
 
 @app.command()
-def doctor(data_dir: DataDir = None) -> None:
-    """Check what the engine needs; each line says what to do when something is missing."""
-    from rejoinder.doctor import checks
-
-    settings = settings_of(data_dir=data_dir)
-    worst = 0
-    for check in checks(settings):
-        typer.echo(f"{check.state:5} {check.name:14} {check.detail}")
-        worst = max(worst, int(check.state == "fail"))
-    typer.echo("Next: uv run rejoinder demo" if not worst else "Mend the lines marked fail first.")
-    raise typer.Exit(worst)
-
-
-@app.command()
 def topics(
     action: Annotated[
         str, typer.Argument(help="`show` prints the table, `apply` makes and checks it on Kafka.")
@@ -208,11 +198,15 @@ def _store(data_dir: Path | None) -> Any:
 
 @keys_app.command("create")
 def create_key(
-    name: str, owner: Annotated[str, typer.Option(help="Whose data it opens.")] = "local", data_dir: DataDir = None
+    name: str,
+    owner: Annotated[str, typer.Option(help="Whose data it opens.")] = "local",
+    *,
+    operator: Annotated[bool, typer.Option("--operator", help="It opens dead letters, of all owners.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Make an API key; it is shown this once."""
     store = _store(data_dir)
-    key, token = store.create(name, owner)
+    key, token = store.create(name, owner, operator=operator)
     store.close()
     typer.echo(f"Key {key.key_id} for {key.owner_id!r}:\n\n  {token}\n\nKeep it: it is not shown again.")
     typer.echo('Next: curl -H "Authorization: Bearer rj_..." http://127.0.0.1:8080/api/sessions')
@@ -225,6 +219,7 @@ def list_keys(data_dir: DataDir = None) -> None:
     for key in store.everything():
         typer.echo(
             f"{key.key_id}  {key.owner_id:12} {key.created_at}  {'revoked' if key.revoked_at else 'valid':8} {key.name}"
+            f"{' (operator)' if key.operator else ''}"
         )
     if not store.everything():
         typer.echo("No keys yet. Next: rejoinder keys create NAME")

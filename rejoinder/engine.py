@@ -19,6 +19,7 @@ from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.analytics.owner import Analytics
 from rejoinder.analytics.routes import analytics_router
+from rejoinder.dead_letters.routes import dead_letters_router
 from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.remember import remember_router
@@ -28,9 +29,11 @@ from rejoinder.livekit import livekit_access
 from rejoinder.models import Models
 from rejoinder.models_routes import models_router
 from rejoinder.replay.why import why_router
-from rejoinder.roles import ProgressView, check_roles
+from rejoinder.roles import ProgressView, check_roles, metrics_doors
 from rejoinder.settings import Settings
+from rejoinder.tracing import open_traces
 from schemas.errors import LogError
+from schemas.hops import HopShown
 from schemas.progress import FlowProgress
 from schemas.topics import TOPICS
 
@@ -83,6 +86,7 @@ class Engine:
             check_roles(settings)
         data = settings.data_dir
         self._role = "engine" if flows else f"api-{settings.port}"
+        self.traces = open_traces(settings, "engine" if flows else "api")
         self._lock = InstanceLock(data, self._role)
         required = not settings.loopback if key_required is None else key_required
         self.log: EventLog = open_log(settings.log_url, settings.log_sync, kafka=settings.kafka)
@@ -98,10 +102,12 @@ class Engine:
         self.listening: Listening | None = None
         self.view: _View | ProgressView
         if flows:
-            options = FlowOptions(data / "recovery", epoch_s=settings.epoch_s, poll_ms=settings.poll_ms)
+            options = FlowOptions(
+                data / "recovery", epoch_s=settings.epoch_s, poll_ms=settings.poll_ms, tracer=self.traces
+            )
             self.runner = FlowRunner(self._flow_log, self.models.answering, options)
             named = {"answers": self.models.answers, "text vectors": self.models.embedder.name}
-            self.listening = Listening(settings, self._flow_log)
+            self.listening = Listening(settings, self._flow_log, self.traces)
             self.view = _View(self.runner, self.listening, named)
         else:
             self.view = ProgressView(self.log, self.models.embedder.name)
@@ -113,6 +119,7 @@ class Engine:
         why = why_router(self.knowledge, self.models.answering.prompts)
         knowledge = self.knowledge
         documents = [knowledge_router(knowledge), resume_router(knowledge), remember_router(knowledge), why]
+        documents.append(dead_letters_router(self.log))
         if self.listening is not None:
             documents.append(models_router(self.listening.shelf, settings.speech_model))
         if self.analytics is not None:
@@ -133,6 +140,8 @@ class Engine:
                 livekit=livekit_access(settings, self._role),
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
+                hops=self.hops,
+                tracer=self.traces,
             )
 
         return create_app(parts(demo_router(self.knowledge))), create_app(parts(), doors="qa")
@@ -144,7 +153,12 @@ class Engine:
         served = [(whole, settings.host, settings.port)]
         if settings.qa_port != settings.port or settings.port == 0:
             served.append((qa, settings.host, settings.qa_port))
-        return served
+        return [*served, *metrics_doors(settings, whole)]
+
+    def hops(self) -> Sequence[HopShown]:
+        """Give what the flows of this process count; none when they run in processes of their own."""
+        ours = self.runner.hops() if self.runner is not None else []
+        return [*ours, *(self.listening.hops() if self.listening is not None else [])]
 
     def start(self) -> None:
         """Start the flows where they stopped; records older than their topic keeps them are removed first."""
@@ -173,6 +187,8 @@ class Engine:
         if isinstance(self.view, ProgressView):
             self.view.close()
         self.models.close()
+        if self.traces is not None:
+            self.traces.close()
         self.keys.close()
         self._flow_log.close()
         self.log.close()

@@ -11,10 +11,12 @@ from eventlog.base import EventLog
 from flows.captions import SoundNeeds
 from flows.run import FlowOptions, FlowRunner
 from models.shelf import ModelShelf
+from operators.tracing import Tracer
 from rejoinder.settings import Settings
 from rejoinder.speech import Speech, speech_shelf, speech_wanted
 from rejoinder.voices import SpeakerModels, speakers_wanted
 from schemas.errors import EngineError, LogError
+from schemas.hops import HopShown
 from schemas.progress import FlowProgress
 
 __all__ = ["AudioRetention", "Listening"]
@@ -68,9 +70,9 @@ class Listening:
     before the first sound lies in the log.
     """
 
-    def __init__(self, settings: Settings, log: EventLog) -> None:
+    def __init__(self, settings: Settings, log: EventLog, tracer: Tracer | None = None) -> None:
         """Prepare; nothing runs before `start`."""
-        self._settings, self._log = settings, log
+        self._settings, self._log, self._tracer = settings, log, tracer
         self.wanted = speech_wanted(settings)
         self.shelf: ModelShelf = speech_shelf(settings)
         self.retention = AudioRetention(log, settings.audio_retention_h * 3600)
@@ -123,6 +125,7 @@ class Listening:
             poll_ms=max(settings.poll_ms, 5.0),
             names=("captions",),
             hearing=speech.hearing,
+            tracer=self._tracer,
         )
         self._runner = FlowRunner(self._log, None, options)
         self._runner.start()
@@ -137,6 +140,10 @@ class Listening:
         if self._runner is not None:
             return self._runner.states()
         return [FlowProgress("captions", "captions", 0, 0, 0, 0.0, alive=not self._failure, detail=self._failure)]
+
+    def hops(self) -> Sequence[HopShown]:
+        """Give what the flows have done."""
+        return [*(self._runner.hops() if self._runner is not None else []), *self.speakers.hops()]
 
     @property
     def model(self) -> str:
@@ -203,6 +210,10 @@ class ListeningForSpeakers:
             return self._runner.states()
         alive = not self._failure
         return [FlowProgress("speaker_turns", "speaker-turns", 0, 0, 0, 0.0, alive=alive, detail=self._failure)]
+
+    def hops(self) -> Sequence[HopShown]:
+        """Give what the flow has done."""
+        return self._runner.hops() if self._runner is not None else []
 
     def stop(self) -> None:
         """Take a last snapshot and end."""

@@ -8,7 +8,7 @@ from typing import Self
 
 from fastapi import FastAPI
 
-from api.app import create_app
+from api.app import create_app, create_metrics_app
 from api.deps import ApiParts
 from eventlog import open_log
 from eventlog.base import EventLog, LogReader, shard_of
@@ -21,12 +21,13 @@ from rejoinder.models import Models
 from rejoinder.models_routes import models_router
 from rejoinder.settings import Settings
 from rejoinder.speech import Speech
+from rejoinder.tracing import open_traces
 from rejoinder.voices import SpeakerModels
 from schemas.codec import decode
 from schemas.errors import EngineError, LogError, LogUnavailable, SchemaError
 from schemas.progress import PROGRESS_KEY, FlowBeat, FlowProgress
 
-__all__ = ["FlowRole", "ProgressView", "check_roles"]
+__all__ = ["FlowRole", "ProgressView", "check_roles", "metrics_doors"]
 
 LOST_AFTER_S = 10.0
 LOOK_AGAIN_S = 0.5
@@ -47,6 +48,13 @@ def check_roles(settings: Settings) -> None:
             "API and flows in processes of their own share the documents through a Chroma server: start one with "
             "`chroma run --path DIR --port 8000` and set REJOINDER_VECTORS_URL=http://127.0.0.1:8000"
         )
+
+
+def metrics_doors(settings: Settings, app: FastAPI, member: int = 0) -> list[tuple[FastAPI, str, int]]:
+    """Give the port of the metrics alone, when the settings name one; members of one machine take one each."""
+    if not settings.metrics_port:
+        return []
+    return [(create_metrics_app(app), settings.metrics_host, settings.metrics_port + member)]
 
 
 class ProgressView:
@@ -179,7 +187,8 @@ class FlowRole:
         """
         _check_member(names, addresses, member)
         check_roles(settings)
-        self.settings = settings
+        self.settings, self._place = settings, member
+        self.traces = open_traces(settings, "-".join(names))
         self._lock = InstanceLock(settings.data_dir, f"flow-{'-'.join(names)}-{member}")
         self.log = open_log(settings.log_url, follow=(), kafka=settings.kafka)
         self.keys = KeyStore(settings.data_dir / "accounts.sqlite3", key_required=False)
@@ -208,6 +217,7 @@ class FlowRole:
             model=answers,
             hearing=self._speech.hearing if self._speech is not None else None,
             voices=self._speakers.voices if self._speakers is not None else None,
+            tracer=self.traces,
         )
         self.member = FlowMember(self.log, self._models.answering if self._models is not None else None, options)
         named = {"answers": answers} if answers else {}
@@ -221,8 +231,16 @@ class FlowRole:
         """Give the health page, to be served on a port."""
         speech = self._speech
         routers = (models_router(speech.shelf, speech.model),) if speech is not None else ()
-        parts = ApiParts(log=self.log, callers=self.keys, engine=self.view, version=__version__, routers=routers)
-        return [(create_app(parts, doors="health"), self.settings.host, port)]
+        parts = ApiParts(
+            log=self.log,
+            callers=self.keys,
+            engine=self.view,
+            version=__version__,
+            routers=routers,
+            hops=self.member.hops,
+        )
+        app = create_app(parts, doors="health")
+        return [(app, self.settings.host, port), *metrics_doors(self.settings, app, self._place)]
 
     def __enter__(self) -> Self:
         """Start."""
@@ -240,6 +258,8 @@ class FlowRole:
             self._speech.close()
         if self._speakers is not None:
             self._speakers.close()
+        if self.traces is not None:
+            self.traces.close()
         self.keys.close()
         self.log.close()
         self._lock.release()

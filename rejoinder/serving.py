@@ -67,7 +67,8 @@ class Served:
         self._apps: list[FastAPI] = []
         self._servers: list[_Server] = []
         self._sockets: list[socket.socket] = []
-        ports = [self._add(*door) for door in doors]
+        bound = [(self._add(*door), getattr(door[0].state, "metrics_only", False)) for door in doors]
+        ports = [port for port, metrics_only in bound if not metrics_only]
         self.host, self.port, self.qa_port = doors[0][1], ports[0], ports[-1]
 
     def _add(self, app: FastAPI, host: str, port: int) -> int:

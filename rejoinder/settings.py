@@ -26,6 +26,14 @@ class Settings(BaseSettings):
     qa_port: int = Field(
         8084, ge=0, le=65535, description="Port of the Q&A and resume API; the same as `port` = one port for all."
     )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port that serves Prometheus metrics and nothing else; the members of a flow's cluster take this "
+        "one and those after it. 0 = none; `/metrics` of the other ports stays.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of that port.")
     data_dir: Path = Field(default_factory=_default_data_dir, description="Folder of the log, documents and keys.")
     log: str = Field(
         "",
@@ -162,6 +170,15 @@ class Settings(BaseSettings):
     )
     stalled_s: float = Field(20.0, gt=0, description="A client that reads nothing for this many seconds is cut.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    otel_endpoint: str = Field(
+        "",
+        description="OTLP (gRPC) address that traces are sent to, such as http://127.0.0.1:4317 (extra `otel`); "
+        "empty = none are kept.",
+    )
+    otel_ratio: float = Field(1.0, ge=0, le=1, description="Share of requests that begin a trace.")
+    sentry_dsn: SecretStr = Field(
+        SecretStr(""), description="Where errors are reported, as Sentry's DSN (extra `sentry`); empty = nowhere."
+    )
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.answers import AnswerRecord
 from schemas.audio import AudioChunk
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import DeadLetterRecord
 from schemas.errors import UnknownTopic
 from schemas.meeting import MeetingEvent
 from schemas.memory import MemoryUpdate
@@ -58,7 +58,7 @@ TOPICS: dict[str, Topic] = {
         Topic("answers", AnswerRecord, "answers", None, "answer deltas, answers, failures"),
         Topic("usage", Usage, "usage", None, "metered seconds and tokens"),
         Topic("progress", ProgressRecord, "every flow", HOUR_S, "how far flows in processes of their own have come"),
-        Topic("dead-letters", DeadLetter, "every flow", 30 * DAY_S, "records that could not be processed"),
+        Topic("dead-letters", DeadLetterRecord, "every flow", 30 * DAY_S, "records that could not be processed"),
     )
 }
 

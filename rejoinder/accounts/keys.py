@@ -17,6 +17,7 @@ SCRIPTS = (
     """CREATE TABLE api_keys(
         key_id TEXT PRIMARY KEY, name TEXT NOT NULL, owner_id TEXT NOT NULL, digest TEXT NOT NULL UNIQUE,
         created_at TEXT NOT NULL, revoked_at TEXT)""",
+    "ALTER TABLE api_keys ADD COLUMN operator INTEGER NOT NULL DEFAULT 0",
 )
 LOCAL_OWNER = "local"
 
@@ -30,6 +31,7 @@ class ApiKey:
     owner_id: str
     created_at: str
     revoked_at: str | None
+    operator: bool = False
 
 
 class KeyStore:
@@ -40,19 +42,20 @@ class KeyStore:
     """
 
     def __init__(self, path: Path, *, key_required: bool) -> None:
-        """Open the file; without `key_required`, a request without a key is the local user's."""
+        """Open the file; without `key_required`, a request without a key is the local user's, who is the operator."""
         self._connection = open_database(path, SCRIPTS)
         self._lock = threading.Lock()
         self._key_required = key_required
 
-    def create(self, name: str, owner_id: str = LOCAL_OWNER) -> tuple[ApiKey, str]:
-        """Make a key; the second value is its token, to be shown this once."""
+    def create(self, name: str, owner_id: str = LOCAL_OWNER, *, operator: bool = False) -> tuple[ApiKey, str]:
+        """Make a key, with `operator` one for whoever runs the engine; gives it and its token, shown this once."""
         token = "rj_" + secrets.token_urlsafe(32)
-        key = ApiKey(secrets.token_hex(4), name, owner_id, datetime.now(UTC).isoformat(timespec="seconds"), None)
+        made_at = datetime.now(UTC).isoformat(timespec="seconds")
+        key = ApiKey(secrets.token_hex(4), name, owner_id, made_at, None, operator)
         with self._lock:
             self._connection.execute(
-                "INSERT INTO api_keys VALUES (?,?,?,?,?,NULL)",
-                (key.key_id, name, owner_id, _digest(token), key.created_at),
+                "INSERT INTO api_keys(key_id, name, owner_id, digest, created_at, operator) VALUES (?,?,?,?,?,?)",
+                (key.key_id, name, owner_id, _digest(token), key.created_at, operator),
             )
         return key, token
 
@@ -60,9 +63,13 @@ class KeyStore:
         """Give all keys, oldest first."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT key_id, name, owner_id, created_at, revoked_at FROM api_keys ORDER BY created_at, key_id"
+                "SELECT key_id, name, owner_id, created_at, revoked_at, operator FROM api_keys"
+                " ORDER BY created_at, key_id"
             ).fetchall()
-        return [ApiKey(*row) for row in rows]
+        return [
+            ApiKey(key_id, name, owner_id, made_at, revoked_at, bool(operator))
+            for key_id, name, owner_id, made_at, revoked_at, operator in rows
+        ]
 
     def revoke(self, key_id: str) -> bool:
         """Make a key worthless from now on; gives whether there was such a key."""
@@ -78,14 +85,14 @@ class KeyStore:
         if token is None:
             if self._key_required:
                 raise NotSignedIn("send an API key: Authorization: Bearer rj_...")
-            return Caller(LOCAL_OWNER)
+            return Caller(LOCAL_OWNER, operator=True)
         with self._lock:
             row = self._connection.execute(
-                "SELECT owner_id FROM api_keys WHERE digest=? AND revoked_at IS NULL", (_digest(token),)
+                "SELECT owner_id, operator FROM api_keys WHERE digest=? AND revoked_at IS NULL", (_digest(token),)
             ).fetchone()
         if row is None:
             raise NotSignedIn("that key is unknown or revoked")
-        return Caller(row[0])
+        return Caller(row[0], operator=bool(row[1]))
 
     def close(self) -> None:
         """Close the file."""
