@@ -347,6 +347,17 @@ def test_without_a_server_that_is_set_a_token_is_a_clear_problem(settings: Setti
     assert "REJOINDER_LIVEKIT_URL" in reply.json()["detail"]
 
 
+def test_without_the_extra_a_token_is_a_clear_problem_and_the_engine_goes_on(
+    server: LiveKitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "livekit.api", None)
+    settings = Settings(_env_file=None, data_dir=tmp_path, port=0, qa_port=0, speech_model="off", **server.settings)
+    with running(settings) as client:
+        reply = client.post(f"/api/sessions/{open_session(client)}/livekit/token", json={"identity": "ann"})
+        assert (reply.status_code, reply.json()["detail"]) == (501, "uv sync --extra livekit")
+        wait_for(lambda: client.get("/api/health").json()["ready"])
+
+
 @pytest.mark.parametrize(
     ("wrong", "status"), [({"livekit_url": "ws://127.0.0.1:9"}, 503), ({"livekit_api_secret": "x" * 40}, 502)]
 )
