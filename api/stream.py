@@ -244,11 +244,12 @@ class _Follower:
         if now - self._lag_at < LAG_EVERY_S:
             return None
         self._lag_at = now
-        behind = max((flow.behind_s for flow in self._door.parts.engine.flows()), default=0.0)
+        stages = {flow.name: round(flow.behind_s, 1) for flow in self._door.parts.engine.flows()}
+        behind = max(stages.values(), default=0.0)
         if abs(behind - self._lag) < LAG_STEP_S:
             return None
         self._lag = behind
-        return _plain("lag", behind_s=round(behind, 1))
+        return _plain("lag", behind_s=behind, stages=stages)
 
 
 def _plain(event: str, **fields: Any) -> ServerSentEvent:

@@ -15,7 +15,7 @@ from rejoinder.cli_eval import eval_app
 from rejoinder.cli_listen import listen_app
 from rejoinder.cli_replay import replay_app
 from rejoinder.cli_roles import roles_app
-from rejoinder.cli_shared import DataDir, fail, settings_of
+from rejoinder.cli_shared import DataDir, fail, settings_of, start_logging
 from rejoinder.cli_voices import voices_app
 from rejoinder.cli_watch import watch_app
 
@@ -99,9 +99,7 @@ def up(
 ) -> None:
     """Start the engine: APIs, page and flows in one process, until Ctrl-C."""
     settings = settings_of(host=host, port=port, qa_port=qa_port, data_dir=data_dir, llm=llm, log=log)
-    from rejoinder.telemetry import set_up_logging
-
-    set_up_logging(settings.log_level, settings.log_format)
+    start_logging(settings)
     from rejoinder.engine import Engine
     from rejoinder.serving import PortTaken, Served, serve
     from schemas.errors import EngineError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rejoinder.cli_shared import DataDir, fail, settings_of
+from rejoinder.cli_shared import DataDir, fail, settings_of, start_logging
 
 __all__ = ["roles_app"]
 
@@ -26,9 +26,7 @@ def api(
 ) -> None:
     """Serve the API and the page alone; the flows run in processes of their own on the same Kafka log."""
     settings = settings_of(host=host, port=port, qa_port=qa_port, data_dir=data_dir, log=log)
-    from rejoinder.telemetry import set_up_logging
-
-    set_up_logging(settings.log_level, settings.log_format)
+    start_logging(settings)
     from rejoinder.engine import Engine
     from rejoinder.serving import PortTaken, serve
     from schemas.errors import EngineError
@@ -68,9 +66,7 @@ def flow(  # noqa: PLR0913, PLR0917 - options of a command
 ) -> None:
     """Run flows in processes of their own, as one Bytewax cluster over a Kafka log."""
     settings = settings_of(data_dir=data_dir, log=log)
-    from rejoinder.telemetry import set_up_logging
-
-    set_up_logging(settings.log_level, settings.log_format)
+    start_logging(settings)
     members = tuple(part for part in addresses.replace(",", ";").split(";") if part)
     if process_id is None and not members:
         _supervise(names, processes, workers, data_dir, log)

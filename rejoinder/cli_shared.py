@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rejoinder.settings import Settings
 
-__all__ = ["DataDir", "fail", "settings_of"]
+__all__ = ["DataDir", "fail", "settings_of", "start_logging"]
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the log, documents and keys.")]
 
@@ -32,3 +32,14 @@ def fail(reason: Exception | str) -> typer.Exit:
     """Say why on the error stream; gives what to raise."""
     typer.echo(f"rejoinder: {reason}", err=True)
     return typer.Exit(1)
+
+
+def start_logging(settings: "Settings") -> None:
+    """Log, and report errors, as the settings say; ends the program when what that needs is missing."""
+    from rejoinder.telemetry import set_up_logging
+    from schemas.errors import EngineError
+
+    try:
+        set_up_logging(settings.log_level, settings.log_format, settings.sentry_dsn.get_secret_value())
+    except EngineError as error:
+        raise fail(error) from None

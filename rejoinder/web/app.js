@@ -71,7 +71,7 @@ function take(event) {
   else if (event.type === "audio_gap") $("interim").textContent = `(no sound came for ${(event.end_s - event.start_s).toFixed(1)} s)`;
   else if (event.type === "transcription_lag") $("interim").textContent = event.behind_s > 0 ? `(captions are ${Math.round(event.behind_s)} s behind)` : "";
   else if (event.type === "closed") { $("sound").hidden = $("end").hidden = true; listSessions(); }
-  else if (event.type === "lag") say(event.behind_s > 1 ? `${Math.round(event.behind_s)} s behind` : "live", "live");
+  else if (event.type === "lag") say(event.behind_s > 1 ? `${Math.round(event.behind_s)} s behind (${Object.entries(event.stages).sort((a, b) => b[1] - a[1])[0][0].replace("_", " ")})` : "live", "live");
   else if (event.type === "resync") { captions = []; shownFrom = 0; cards = new Map(); $("captions").replaceChildren(); $("answers").replaceChildren(); }
 }
 
