@@ -220,12 +220,16 @@ class FlowRole:
             tracer=self.traces,
         )
         self.member = FlowMember(self.log, self._models.answering if self._models is not None else None, options)
+        self.view = _MemberView(self.member, self._named(answers))
+
+    def _named(self, answers: str) -> dict[str, str]:
+        """Name the models in use."""
         named = {"answers": answers} if answers else {}
         if self._speech is not None:
             named["captions"] = self._speech.model
         if self._speakers is not None:
             named["speaker turns"] = self._speakers.model
-        self.view = _MemberView(self.member, named)
+        return named
 
     def doors(self, port: int) -> list[tuple[FastAPI, str, int]]:
         """Give the health page, to be served on a port."""
