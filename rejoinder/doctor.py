@@ -30,6 +30,8 @@ EXTRAS = {
     "speech": "faster_whisper",
     "diarization": "pyannote.audio",
     "gpu": "sentence_transformers",
+    "otel": "opentelemetry.exporter",
+    "sentry": "sentry_sdk",
 }
 
 

@@ -220,10 +220,11 @@ class FlowRole:
             tracer=self.traces,
         )
         self.member = FlowMember(self.log, self._models.answering if self._models is not None else None, options)
-        self.view = _MemberView(self.member, self._named())
+        self.view = _MemberView(self.member, self._named(answers))
 
-    def _named(self) -> dict[str, str]:
-        named = {"answers": self._models.answers} if self._models is not None else {}
+    def _named(self, answers: str) -> dict[str, str]:
+        """Name the models in use."""
+        named = {"answers": answers} if answers else {}
         if self._speech is not None:
             named["captions"] = self._speech.model
         if self._speakers is not None:
