@@ -241,7 +241,9 @@ class _Decoder:
             except SchemaError as error:
                 self._reading.unreadable += 1
                 if self._buries:
-                    bury(self._log, NAME, lying.key, lying.topic, lying.offset, str(error), lying.value)
+                    bury(
+                        self._log, NAME, lying.key, lying.topic, lying.offset, str(error), lying.value, unreadable=True
+                    )
         return facts
 
 

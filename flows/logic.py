@@ -94,7 +94,16 @@ class Decoder:
                 record = decode(lying.topic, lying.value)
             except SchemaError as error:
                 counts.buried[lying.topic] = counts.buried.get(lying.topic, 0) + 1
-                bury(self._log, self._flow, lying.key, lying.topic, lying.offset, str(error), lying.value)
+                bury(
+                    self._log,
+                    self._flow,
+                    lying.key,
+                    lying.topic,
+                    lying.offset,
+                    str(error),
+                    lying.value,
+                    unreadable=True,
+                )
             else:
                 at_s = min(lying.at_s, latest_s)
                 good.append(
@@ -104,15 +113,18 @@ class Decoder:
 
 
 def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
-    log: EventLog, flow: str, key: str, topic: str, offset: int, reason: str, value: bytes
+    log: EventLog, flow: str, key: str, topic: str, offset: int, reason: str, value: bytes, *, unreadable: bool = False
 ) -> None:
-    """Write a dead letter, once however often the record is met."""
+    """Write a dead letter, once however often the record is met.
+
+    What is `unreadable` is so for every flow that reads its topic: the first one to meet it writes the only letter.
+    """
     # Another program may have written a record whose key can be none of ours.
     session_id = key if _KEY.fullmatch(key) else NO_SESSION
     logger.error("record_buried", flow=flow, topic=topic, offset=offset, session_id=session_id, reason=reason)
     letter = DeadLetter(
         session_id=session_id,
-        event_id=derive_id(topic, offset, flow, "dead"),
+        event_id=derive_id(topic, key, offset, "unreadable" if unreadable else flow, "dead"),
         created_at=datetime.now(UTC),
         topic=topic,
         offset=offset,
