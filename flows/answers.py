@@ -13,6 +13,7 @@ from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom, Call
 from flows.clock import FlowClock
 from flows.encoded_memory import EncodedMemory, Lines, lines_read
+from flows.gone import GoneSessions
 from flows.logic import SWEEP_S, Arrived
 from flows.marks import Mark
 from flows.packing import pack, unpack
@@ -103,6 +104,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
     # Only these are looked at when pieces are handed on: a shard may hold many sessions that ask nothing.
     asking: dict[str, _Session] = field(default_factory=dict)
     closed: deque[tuple[float, str]] = field(default_factory=deque)
+    gone: GoneSessions = field(default_factory=GoneSessions)
     swept_s: float = field(default_factory=time.time)
 
     @classmethod
@@ -135,6 +137,9 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
             session = self.sessions[session_id] = _Session(session_id)
             if (piece := self.pieces.get(session_id)) is not None:
                 self._unpack(session, piece)
+            elif session_id in self.gone:
+                session.closed_s = self._now_s()
+                self.closed.append((session.closed_s, session_id))
         return session
 
     def _unpack(self, session: _Session, piece: Piece) -> None:
@@ -151,6 +156,8 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
             if isinstance(arrived, Mark):
                 continue
             record = arrived.record
+            if isinstance(record, MeetingOpened):
+                self.gone.opened(record.session_id)
             session = self._session(record.session_id)
             session.touched_s = arrived.at_s
             self.changed.add(record.session_id)
@@ -252,6 +259,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         self.sessions.pop(session_id, None)
         self.pieces.pop(session_id, None)
         self.changed.discard(session_id)
+        self.gone.add(session_id)
 
     def on_eof(self) -> tuple[Iterable[Record], bool]:
         """Where the topics end for good, wait for the answers that are being written."""

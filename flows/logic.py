@@ -17,6 +17,7 @@ from bytewax.operators import StatefulBatchLogic
 from eventlog.base import EventLog
 from flows.clock import FlowClock
 from flows.connectors import Read
+from flows.gone import GoneSessions
 from flows.marks import Mark
 from flows.packing import pack, unpack
 from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
@@ -26,6 +27,7 @@ from schemas.codec import decode
 from schemas.dead_letters import DeadLetter
 from schemas.errors import SchemaError
 from schemas.hops import HopCounts
+from schemas.meeting import MeetingOpened
 
 __all__ = ["SHARDS", "Arrived", "Decoder", "OperatorLogic", "shard_of"]
 
@@ -171,6 +173,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     # A timer that was moved leaves its old entry behind, which is passed over when its time comes.
     timers: list[tuple[float, str]] = field(default_factory=list)
     closed: list[tuple[float, str]] = field(default_factory=list)
+    gone: GoneSessions = field(default_factory=GoneSessions)
     swept_s: float = field(default_factory=time.time)
     counts: HopCounts = field(default_factory=HopCounts)
 
@@ -215,10 +218,21 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
             session_id = arrived.record.session_id
             kept = self.sessions.get(session_id)
             if kept is None:
-                kept = self.sessions[session_id] = _Kept(self.operator.initial(), arrived.at_s)
+                kept = self._begin(session_id, arrived)
             self._tick(session_id, kept, arrived.at_s, out)
             self._step(session_id, kept, arrived, out)
         return out, self.RETAIN
+
+    def _begin(self, session_id: str, arrived: Arrived) -> _Kept:
+        kept = self.sessions[session_id] = _Kept(self.operator.initial(), arrived.at_s)
+        if isinstance(arrived.record, MeetingOpened):
+            self.gone.opened(session_id)
+        elif session_id in self.gone:
+            # In a backlog the flow before fires timers of a session after its end was passed on.
+            kept.closed_s = arrived.at_s
+            heapq.heappush(self.closed, (arrived.at_s, session_id))
+            self.changed.add(session_id)
+        return kept
 
     def _step(self, session_id: str, kept: _Kept, arrived: Arrived, out: list[Record | Mark]) -> None:
         state = self._state(session_id, kept)
@@ -306,6 +320,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         self.sessions.pop(session_id, None)
         self.pieces.pop(session_id, None)
         self.changed.discard(session_id)
+        self.gone.add(session_id)
 
     def notify_at(self) -> datetime | None:
         """Give the earliest timer of the shard."""

@@ -64,8 +64,9 @@ def test_the_recovery_store_does_not_grow_with_the_sessions_that_ever_were(
             wait_for(lambda: not any(flow.behind_records for flow in runner.states()), 60)
             wait_for(lambda: kept(tmp_path / "recovery")[1] < empty, 60)
             assert kept(tmp_path / "recovery")[0] <= SHARDS * len(FLOWS)
-            sizes.append(sum(file.stat().st_size for file in (tmp_path / "recovery").rglob("part-*.sqlite3")))
-        assert sizes[2] < 1.5 * sizes[0]
+            sizes.append(sum(file.stat().st_size for file in (tmp_path / "recovery").rglob("part-*.sqlite3*")))
+        # A journal beside the file may hold 4 MB before SQLite moves it over.
+        assert sizes[2] < 1.5 * sizes[0] + 4_500_000
     finally:
         runner.stop()
         log.close()
