@@ -327,19 +327,10 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
             at, end = heard.next_sample or 0, session.order.track(name).next_sample or 0
             activity = replace(heard, rest=sound.cut(at, end)()) if at < end else heard
             track = session.tracks[name] = _Track(activity, transcription, sound)
-            self._await_again(session, name, log, waiting)
+            kept = replace(order.track(name), waiting=track.sound.again(waiting))
+            session.order = session.order.having(name, kept)
             for request in transcription.waiting:
                 self._ask(session, track, request)
-
-    def _await_again(self, session: _Session, name: str, log: SoundLog, sequences: tuple[int, ...]) -> None:
-        """Put the chunks back that waited for a missing one."""
-        places = session.tracks[name].sound.places
-        if not sequences or not places:
-            return
-        first, last = min(place.offset for place in places), max(place.last_offset for place in places)
-        chunks = {chunk.sequence: chunk for chunk in log.chunks(first, last)}
-        waiting = tuple(chunks[sequence] for sequence in sequences if sequence in chunks)
-        session.order = session.order.having(name, replace(session.order.track(name), waiting=waiting))
 
 
 def _packed(session: _Session) -> bytes:

@@ -321,17 +321,8 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
                 job = Listening(first, past // FRAME, track.sound.cut(first, past), track.sound.is_live)
                 track.jobs.append(job)
                 self.voices.room.submit(job)
-            self._await_again(session, name, log, waiting)
-
-    def _await_again(self, session: _Session, name: str, log: SoundLog, sequences: tuple[int, ...]) -> None:
-        """Put the chunks back that waited for a missing one."""
-        places = session.tracks[name].sound.places
-        if not sequences or not places:
-            return
-        offsets = [place.offset for place in places]
-        chunks = {chunk.sequence: chunk for chunk in log.chunks(min(offsets), max(offsets))}
-        waiting = tuple(chunks[sequence] for sequence in sequences if sequence in chunks)
-        session.order = session.order.having(name, replace(session.order.track(name), waiting=waiting))
+            kept = replace(order.track(name), waiting=track.sound.again(waiting))
+            session.order = session.order.having(name, kept)
 
 
 def _thin(track: _Track, thinned: Sequence[tuple[int, int]]) -> None:

@@ -139,6 +139,15 @@ class TrackSound:
                 sound[begin - start : stop - start] = run.samples[begin - at : stop - at]
         return sound
 
+    def again(self, sequences: tuple[int, ...]) -> tuple[AudioChunk, ...]:
+        """Read chunks from the log again that waited for a missing one when the snapshot was taken."""
+        if not sequences or not self._places:
+            return ()
+        first = min(place.offset for place in self._places)
+        last = max(place.last_offset for place in self._places)
+        chunks = {chunk.sequence: chunk for chunk in self._log.chunks(first, last)}
+        return tuple(chunks[sequence] for sequence in sequences if sequence in chunks)
+
     @property
     def places(self) -> tuple[Place, ...]:
         """Where the sound that is still needed lies."""
