@@ -1,21 +1,21 @@
 """What is remembered of a session, and its minutes, over HTTP."""
 
 import asyncio
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from api.answers import read_records
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS
+from api.markdown import MARKDOWN_TOO, Form, markdown, plain
 from api.sessions import SessionPath
-from operators.minutes import Minutes, Phase, minutes_of, running_summary
+from operators.minutes import MinuteLine, Minutes, Phase, SpokenBy, minutes_of, running_summary
 from schemas.meeting import MeetingOpened
 from schemas.memory import MemoryUpdate, Note, Said
 
-__all__ = ["Remembered", "markdown_of", "plain", "remembered", "router"]
+__all__ = ["Remembered", "markdown_of", "remembered", "router"]
 
 router = APIRouter(prefix="/api", tags=["answers"], responses=PROBLEMS)
 _TITLES = {
@@ -29,39 +29,12 @@ _TITLES = {
 }
 
 
-class LineShown(BaseModel):
-    """A line with the utterances that support it."""
-
-    text: str
-    utterance_ids: list[str]
-    start_s: float | None = None
-
-
-class PhaseShown(BaseModel):
-    """A phase and where it began."""
-
-    name: str
-    start_s: float
-    utterance_id: str
-
-
-class PersonShown(BaseModel):
-    """Somebody who spoke; the role is told or inferred."""
-
-    name: str
-    is_user: bool
-    lines: int
-    words: int
-    questions: int
-    role: str
-
-
 class MemoryShown(BaseModel):
     """What is remembered: the lines said, the notes kept, how things stand, and the phase of the meeting."""
 
     said: list[Said]
     notes: list[Note]
-    summary: list[LineShown]
+    summary: tuple[MinuteLine, ...]
     phase: str
 
 
@@ -71,15 +44,15 @@ class SummaryShown(BaseModel):
     session_id: str
     title: str
     kind: str
-    topics: list[LineShown]
-    decisions: list[LineShown]
-    actions: list[LineShown]
-    open_questions: list[LineShown]
-    figures: list[LineShown]
-    facts: list[LineShown]
-    names: list[LineShown]
-    phases: list[PhaseShown]
-    people: list[PersonShown]
+    topics: tuple[MinuteLine, ...]
+    decisions: tuple[MinuteLine, ...]
+    actions: tuple[MinuteLine, ...]
+    open_questions: tuple[MinuteLine, ...]
+    figures: tuple[MinuteLine, ...]
+    facts: tuple[MinuteLine, ...]
+    names: tuple[MinuteLine, ...]
+    phases: tuple[Phase, ...]
+    people: tuple[SpokenBy, ...]
 
 
 class Remembered:
@@ -129,22 +102,13 @@ async def get_memory(request: Request, session_id: SessionPath, caller: CurrentC
     return MemoryShown(
         said=list(found.said.values()),
         notes=notes,
-        summary=[LineShown.model_validate(asdict(line)) for line in running_summary(notes)],
+        summary=tuple(running_summary(notes)),
         phase=found.phases[-1].name if found.phases else "",
     )
 
 
-@router.get(
-    "/sessions/{session_id}/summary",
-    response_model=SummaryShown,
-    responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
-)
-async def get_summary(
-    request: Request,
-    session_id: SessionPath,
-    caller: CurrentCaller,
-    form: Literal["json", "markdown"] = Query("json", alias="format"),
-) -> Any:
+@router.get("/sessions/{session_id}/summary", response_model=SummaryShown, responses=MARKDOWN_TOO)
+async def get_summary(request: Request, session_id: SessionPath, caller: CurrentCaller, form: Form = "json") -> Any:
     """Read the minutes of a session so far: decisions, actions, open questions; each line cites its utterances."""
     door = door_of(request)
     await door.session(session_id, caller)
@@ -152,15 +116,15 @@ async def get_summary(
     minutes = found.minutes()
     title = (found.opened.title if found.opened else "") or "Minutes"
     if form == "markdown":
-        return Response(markdown_of(minutes, title), media_type="text/markdown")
+        return markdown(markdown_of(minutes, title))
     return SummaryShown.model_validate(
         {
             "session_id": session_id,
             "title": title,
             "kind": found.opened.kind if found.opened else "meeting",
-            **{name: [asdict(line) for line in lines] for name, lines in minutes.sections.items()},
-            "phases": [asdict(one) for one in minutes.phases],
-            "people": [asdict(one) for one in minutes.people],
+            **minutes.sections,
+            "phases": minutes.phases,
+            "people": minutes.people,
         }
     )
 
@@ -180,8 +144,3 @@ def markdown_of(minutes: Minutes, title: str) -> str:
 
 def _at(start_s: float | None) -> str:
     return "" if start_s is None else f" ({int(start_s) // 60}:{int(start_s) % 60:02})"
-
-
-def plain(text: str) -> str:
-    """Give text in which what people said cannot become markup."""
-    return "".join(f"\\{char}" if char in "\\`*_[]<>#|!" else char for char in text.replace("\n", " "))

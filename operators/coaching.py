@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from operators.sentences import sentences_of
+from operators.stories import PARTS, StarPart, StrongerLine, asks_for_story, star_of, stronger
 from operators.words import stems_of
-from schemas.answers import Citation
+from schemas.answers import Answer, Citation
 from schemas.questions import Question
 from schemas.speech import Utterance
 
-__all__ = ["AnswerCoaching", "Coaching", "StarPart", "coach"]
+__all__ = ["AnswerCoaching", "Coaching", "coach", "fillers_in", "pace_of", "words_in"]
 
 _SOUND_FILLERS = re.compile(r"\b(?:um+|uh+|erm*|er|hmm+|mhm)\b", re.IGNORECASE)
 _WORD_FILLERS = re.compile(r"\b(?:you know|basically|actually|literally|sort of|kind of|i mean)\b", re.IGNORECASE)
@@ -21,33 +22,9 @@ _WE = re.compile(r"\bwe(?:'ve|'d|'re)? \w+", re.IGNORECASE)
 _FIGURE = re.compile(r"\d|\bpercent\b")
 _AMOUNT = re.compile(r"\d[\d.,]*")
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][\w+#-]+")
-_BEHAVIOURAL = re.compile(
-    r"\b(?:tell me about (?:a|an|the) (?:time|situation|conflict|project|mistake)|(?:give|describe) .{0,20}"
-    r"(?:example|situation|time)|how did you (?:handle|deal)|walk me through a time)\b",
-    re.IGNORECASE,
-)
-_STAR_CUES = {
-    "situation": r"when i was|at the time|back (?:then|in)|last (?:year|month)|in (?:19|20)\d\d|we were|there was|"
-    r"the team (?:was|had)|while i",
-    "task": r"i (?:had|needed|was asked) to|my (?:job|task|role|goal|responsibility)|the goal was|we (?:had|needed) to|"
-    r"i was responsible",
-    "action": r"i (?:built|wrote|led|spoke|set up|made|showed|(?!need|want|talk about)\w{3,}ed)",
-    "result": r"as a result|in the end|so that|which (?:meant|led)|led to|fell (?:by|from|to)|since then|afterwards|"
-    r"the result|(?:reduced|improved|increased|saved|cut|grew)\b.{0,40}\d",
-}
-_STAR = tuple((part, re.compile(rf"\b(?:{cue})\b", re.IGNORECASE)) for part, cue in _STAR_CUES.items())
 LEAST_S = 5.0
 SHORT_S, LONG_S = 30.0, 180.0
 MONOLOGUE_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class StarPart:
-    """A part of a story with the sentence that shows it."""
-
-    part: str
-    utterance_id: str
-    quote: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +44,8 @@ class AnswerCoaching:
         star_score: Parts found of four.
         flags: What stands out: "short", "long", "no result", "no figure".
         unused_facts: Quotes from the user's own documents that the suggested answer cited and the user did not say.
+        stronger: The answer put in a stronger order, from what was said and those quotes.
+        suggested: The answer that the engine suggested meanwhile, with its citations; None when there was none.
     """
 
     question_id: str
@@ -88,11 +67,17 @@ class AnswerCoaching:
     star_score: float | None
     flags: tuple[str, ...]
     unused_facts: tuple[Citation, ...]
+    stronger: tuple[StrongerLine, ...]
+    suggested: Answer | None
 
 
 @dataclass(frozen=True, slots=True)
 class Coaching:
-    """How the user talked in a meeting."""
+    """How the user talked in a meeting; None = it cannot be told.
+
+    Attributes:
+        fillers_lower_bound: Speech recognition drops many fillers: there were at least these.
+    """
 
     answers: tuple[AnswerCoaching, ...]
     talk_ratio: float | None
@@ -100,17 +85,16 @@ class Coaching:
     pace_wpm: float | None
     fillers_per_100: float | None
     flags: tuple[str, ...]
+    fillers_lower_bound: bool = True
 
 
-def coach(
-    utterances: Sequence[Utterance], questions: Sequence[Question], cited: Mapping[str, Sequence[Citation]]
-) -> Coaching:
+def coach(utterances: Sequence[Utterance], questions: Sequence[Question], suggested: Mapping[str, Answer]) -> Coaching:
     """Give the figures of a meeting.
 
     Args:
         utterances: The newest revision of each, in the order of their start.
         questions: The newest revision of each question heard.
-        cited: Citations of the suggested answer, by question id.
+        suggested: The newest answer that the engine suggested, by question id.
     """
     spoken = [one for one in utterances if one.text]
     asked = sorted((one for one in questions if one.origin == "heard"), key=lambda one: one.end_s)
@@ -119,7 +103,7 @@ def coach(
         until = asked[number + 1].start_s if number + 1 < len(asked) else float("inf")
         unit = [one for one in spoken if one.is_user and question.end_s <= one.start_s < until]
         if unit:
-            answers.append(_answer(question, unit, cited.get(question.question_id, ())))
+            answers.append(_answer(question, unit, suggested.get(question.question_id)))
     mine = [one for one in spoken if one.is_user]
     total, own = sum(map(_length, spoken)), sum(map(_length, mine))
     longest = _longest(spoken)
@@ -128,19 +112,21 @@ def coach(
         answers=tuple(answers),
         talk_ratio=own / total if total and mine else None,
         longest_monologue_s=longest,
-        pace_wpm=_pace(_words(text), own),
-        fillers_per_100=_per_100(len(_SOUND_FILLERS.findall(text)), _words(text)),
+        pace_wpm=pace_of(words_in(text), own),
+        fillers_per_100=_per_100(fillers_in(text), words_in(text)),
         flags=("long monologue",) if longest is not None and longest > MONOLOGUE_S else (),
     )
 
 
-def _answer(question: Question, unit: Sequence[Utterance], cited: Sequence[Citation]) -> AnswerCoaching:
+def _answer(question: Question, unit: Sequence[Utterance], suggested: Answer | None) -> AnswerCoaching:
     text = " ".join(one.text for one in unit)
-    words, length_s = _words(text), sum(map(_length, unit))
-    behavioural = _BEHAVIOURAL.search(question.text) is not None
-    star = _star(unit) if behavioural else ()
+    words, length_s = words_in(text), sum(map(_length, unit))
+    behavioural = asks_for_story(question.text)
+    star = star_of(unit) if behavioural else ()
     wanted, said = set(stems_of(question.text)), set(stems_of(text))
     own, shared = len(_I.findall(text)), len(_WE.findall(text))
+    cited = suggested.citations if suggested is not None else ()
+    unused = tuple(one for one in cited if one.source == "resume" and _unused(one.quote, said))
     specifics = len(_AMOUNT.findall(text)) + len(_NAME.findall(text))
     return AnswerCoaching(
         question_id=question.question_id,
@@ -149,8 +135,8 @@ def _answer(question: Question, unit: Sequence[Utterance], cited: Sequence[Citat
         said=text,
         length_s=length_s,
         words=words,
-        pace_wpm=_pace(words, length_s),
-        fillers_per_100=_per_100(len(_SOUND_FILLERS.findall(text)), words),
+        pace_wpm=pace_of(words, length_s),
+        fillers_per_100=_per_100(fillers_in(text), words),
         word_fillers_per_100=_per_100(len(_WORD_FILLERS.findall(text)), words),
         repairs_per_100=_per_100(len(_REPAIRS.findall(text)), words),
         direct_after_words=_direct(text, wanted),
@@ -159,9 +145,11 @@ def _answer(question: Question, unit: Sequence[Utterance], cited: Sequence[Citat
         taken_up=len(wanted & said) / len(wanted) if wanted else None,
         behavioural=behavioural,
         star=star,
-        star_score=len({one.part for one in star}) / len(_STAR) if behavioural else None,
+        star_score=len({one.part for one in star}) / len(PARTS) if behavioural else None,
         flags=_flags(text, length_s, star, behavioural=behavioural),
-        unused_facts=tuple(one for one in cited if one.source == "resume" and _unused(one.quote, said)),
+        unused_facts=unused,
+        stronger=stronger(question.text, unit, star, unused),
+        suggested=suggested,
     )
 
 
@@ -176,22 +164,12 @@ def _flags(text: str, length_s: float, star: Sequence[StarPart], *, behavioural:
     return tuple(flags)
 
 
-def _star(unit: Sequence[Utterance]) -> tuple[StarPart, ...]:
-    found: dict[str, StarPart] = {}
-    for utterance in unit:
-        for sentence in sentences_of(utterance.text):
-            for part, cue in _STAR:
-                if part not in found and cue.search(sentence.words):
-                    found[part] = StarPart(part, utterance.utterance_id, sentence.words)
-    return tuple(found[part] for part, _ in _STAR if part in found)
-
-
 def _direct(text: str, wanted: set[str]) -> int | None:
     before = 0
     for sentence in sentences_of(text):
         if wanted & set(stems_of(sentence.words)):
             return before
-        before += _words(sentence.words)
+        before += words_in(sentence.words)
     return None
 
 
@@ -216,11 +194,22 @@ def _length(one: Utterance) -> float:
     return max(0.0, one.end_s - one.start_s)
 
 
-def _words(text: str) -> int:
+def fillers_in(text: str) -> int:
+    """Count "um" and the like.
+
+    >>> fillers_in("Um, I think, er, yes.")
+    2
+    """
+    return len(_SOUND_FILLERS.findall(text))
+
+
+def words_in(text: str) -> int:
+    """Count the words of a text."""
     return len(_WORD.findall(text))
 
 
-def _pace(words: int, length_s: float) -> float | None:
+def pace_of(words: int, length_s: float) -> float | None:
+    """Give words a minute; None for less than five seconds of speech."""
     return words / length_s * 60 if length_s >= LEAST_S else None
 
 

@@ -14,6 +14,13 @@ export async function call(method, path, body) {
   return data;
 }
 
+// Gives what a path serves, to be saved.
+export async function load(path) {
+  const reply = await fetch(path, { headers: headers() });
+  if (!reply.ok) throw Object.assign(new Error(reply.statusText), { status: reply.status });
+  return reply.blob();
+}
+
 // A heartbeat comes at least every 20 s; a connection that says nothing for this long is gone.
 const SILENT_MS = 45000;
 

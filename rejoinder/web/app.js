@@ -1,17 +1,8 @@
 // The console: everything that was said or written by others is put in as text, never as HTML.
 import { call, follow, key } from "./api.js";
+import { $, make } from "./dom.js";
 import { record } from "./sound.js";
 
-const $ = (id) => document.getElementById(id);
-const make = (tag, attributes = {}, ...children) => {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-};
 const SHOWN = 300, MOST = 2000;
 let session = null, stop = null, people = new Map(), captions = [], shownFrom = 0, cards = new Map();
 
@@ -52,7 +43,8 @@ async function choose(id) {
   for (const pane of ["captions", "answers"]) $(pane).replaceChildren();
   $("interim").textContent = "";
   $("session-title").textContent = found.title || found.kind;
-  $("sound").hidden = $("end").hidden = Boolean(found.closed_at); $("delete").hidden = false;
+  $("sound").hidden = $("end").hidden = Boolean(found.closed_at); $("delete").hidden = $("report").hidden = false;
+  $("report").href = `coaching.html?session=${encodeURIComponent(id)}`;
   listSessions();
   follow(id, { signal: stop.signal, onEvent: take, onState: (state, status) => {
     if (status === 401) askForKey();
@@ -224,7 +216,7 @@ $("delete").addEventListener("click", async () => {
   if (!confirm("Delete this session and everything stored of it?")) return;
   stop?.abort();
   await tried(() => call("DELETE", `/api/sessions/${session.session_id}`));
-  session = null; $("session-title").textContent = "No session"; $("sound").hidden = $("delete").hidden = $("end").hidden = true;
+  session = null; $("session-title").textContent = "No session"; $("sound").hidden = $("delete").hidden = $("report").hidden = $("end").hidden = true;
   $("captions").replaceChildren(); $("answers").replaceChildren(); say("deleted"); listSessions();
 });
 $("ask").addEventListener("submit", async (event) => {

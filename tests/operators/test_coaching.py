@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from operators.coaching import coach
-from schemas.answers import Citation
+from schemas.answers import Answer, Citation
 from schemas.questions import Question
 from schemas.speech import Utterance
 
@@ -25,6 +25,16 @@ def asked(name: str, start: float, end: float, text: str) -> Question:
     return Question(
         session_id="s", event_id=name, created_at=NOW, question_id=name, text=text, start_s=start, end_s=end
     )
+
+
+def fact(quote: str, source: str) -> Citation:
+    return Citation.model_validate({"marker": 1, "passage_id": "p", "document_id": "d", "title": "Resume",
+                                    "source": source, "quote": quote})  # fmt: skip
+
+
+def suggestion(facts: list[Citation]) -> Answer:
+    return Answer(session_id="s", event_id="a", created_at=NOW, answer_id="a", question_id="q1", text="As suggested.",
+                  citations=tuple(facts), mode="extractive")  # fmt: skip
 
 
 QUESTION = asked("q1", 0, 5, "Tell me about a time you solved a problem with parcels.")
@@ -62,17 +72,43 @@ def test_what_cannot_be_told_is_none_and_never_nought() -> None:
 
 
 def test_facts_of_the_resume_that_were_not_said_are_shown() -> None:
-    def fact(quote: str, source: str) -> Citation:
-        return Citation.model_validate({"marker": 1, "passage_id": "p", "document_id": "d", "title": "Resume",
-                                        "source": source, "quote": quote})  # fmt: skip
-
     facts = [
         fact("Mentored three junior engineers.", "resume"),
         fact("Built a tracker; losses of parcels fell by 40 percent.", "resume"),
         fact("The company has 12 depots.", "knowledge"),
     ]
-    (answer,) = coach([heard("u1", "Me", 6, 26, STORY)], [QUESTION], {"q1": facts}).answers
+    (answer,) = coach([heard("u1", "Me", 6, 26, STORY)], [QUESTION], {"q1": suggestion(facts)}).answers
     assert [one.quote for one in answer.unused_facts] == ["Mentored three junior engineers."]
+    assert [(one.part, one.source) for one in answer.stronger] == [
+        ("situation", "said"), ("task", "said"), ("action", "said"), ("result", "said"), ("more", "resume")
+    ]  # fmt: skip
+    assert answer.stronger[0].text == "In 2021 we were losing parcels, every day."
+    assert answer.suggested is not None
+    assert answer.suggested.text == "As suggested."
+
+
+def test_a_part_that_was_left_out_is_quoted_from_the_resume_or_asked_for() -> None:
+    facts = [fact("Losses of parcels fell by 40 percent.", "resume"), fact("Works in Leeds.", "resume")]
+    talk = [heard("u1", "Me", 6, 26, "Um, in 2021 we we were losing parcels. I built a tracker.")]
+    (answer,) = coach(talk, [QUESTION], {"q1": suggestion(facts)}).answers
+    assert [(one.part, one.source, one.text) for one in answer.stronger] == [
+        ("situation", "said", "In 2021 we were losing parcels."),
+        ("task", "missing", "Say what you had to do."),
+        ("action", "said", "I built a tracker."),
+        ("result", "resume", "Losses of parcels fell by 40 percent."),
+        ("more", "resume", "Works in Leeds."),
+    ]
+    assert answer.stronger[3].citation == facts[0]
+    assert answer.stronger[2].utterance_id == "u1"
+
+
+def test_an_answer_to_a_plain_question_begins_with_the_sentence_that_answers() -> None:
+    question = asked("q", 0, 5, "Which database do you use?")
+    talk = [heard("u1", "Me", 6, 12, "Well, that depends on things. The database is Postgres.")]
+    (answer,) = coach(talk, [question], {}).answers
+    assert [(one.part, one.text) for one in answer.stronger] == [("answer", "The database is Postgres.")]
+    (answer,) = coach([heard("u1", "Me", 6, 8, "Lovely weather.")], [question], {}).answers
+    assert [one.source for one in answer.stronger] == ["missing"]
 
 
 def test_a_long_monologue_is_flagged() -> None:
