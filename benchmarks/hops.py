@@ -38,7 +38,9 @@ from flows.member import FlowMember, MemberOptions
 from flows.wiring import FLOWS, Operators
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
+from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
+from rejoinder.phasing import load_phases
 from tests.kafka.broker import Broker
 
 RESULTS = Path(__file__).parent / "results" / "hops.json"
@@ -189,7 +191,7 @@ def role_main(url: str, recovery: Path, names: Sequence[str]) -> None:
     """Be one role until told to stop."""
     log = open_log(url, follow=())
     answering = Answering(NoPassages(), InstantModel()) if "answers" in names else None
-    operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0))
+    operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0), memory=MemoryOperator(phases=load_phases()))
     member = FlowMember(log, answering, MemberOptions(tuple(names), recovery, operators=operators))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

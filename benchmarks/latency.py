@@ -24,7 +24,9 @@ from flows.run import FlowOptions, FlowRunner
 from flows.wiring import Operators
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
+from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
+from rejoinder.phasing import load_phases
 from schemas.meeting import MeetingOpened, Participant
 from schemas.speech import Caption
 
@@ -128,7 +130,7 @@ def throughput(folder: Path, count: int) -> dict[str, float]:
 
 def start(log: EventLog, recovery: Path) -> FlowRunner:
     """Start the flows with an instant model, recovery on."""
-    operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0))
+    operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0), memory=MemoryOperator(phases=load_phases()))
     runner = FlowRunner(log, Answering(NoPassages(), InstantModel()), FlowOptions(recovery, operators=operators))
     runner.start()
     return runner

@@ -34,7 +34,9 @@ from flows.run import FlowOptions, FlowRunner
 from flows.wiring import Operators
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
+from operators.memory import MemoryOperator
 from operators.questions import QuestionsOperator
+from rejoinder.phasing import load_phases
 from schemas.codec import decode
 
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
@@ -170,7 +172,7 @@ def measured(log: EventLog, pid: int, start: Callable[[Watch], Any], plan: Plan)
 
 def runner_of(log: EventLog, recovery: Path, names: Sequence[str] = NAMES, epoch_s: float = 0.5) -> FlowRunner:
     """Give the flows with an instant model, recovery on."""
-    operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0))
+    operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0), memory=MemoryOperator(phases=load_phases()))
     options = FlowOptions(recovery, epoch_s=epoch_s, operators=operators, names=tuple(names))
     return FlowRunner(log, Answering(NoPassages(), InstantModel()), options)
 

@@ -21,12 +21,13 @@ from flows.watching import watched
 from models.question_weights import trained_questions
 from operators.base import Operator
 from operators.memory import MemoryOperator
+from operators.nudges import NudgesOperator
 from operators.questions import QuestionsOperator
 from operators.tracing import Tracer
 from operators.utterances import UtterancesOperator
 from schemas.hops import HopCounts, HopShown
 
-__all__ = ["ALL_FLOWS", "FLOWS", "SPEECH_FLOWS", "FlowSpec", "Operators", "Wiring"]
+__all__ = ["ALL_FLOWS", "CHOSEN_FLOWS", "FLOWS", "SPEECH_FLOWS", "FlowSpec", "Operators", "Wiring"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,12 @@ SPEECH_FLOWS: Mapping[str, FlowSpec] = {
 }
 """The flows that listen; each runs in a dataflow of its own, so that it cannot slow the others."""
 
-ALL_FLOWS: Mapping[str, FlowSpec] = {**FLOWS, **SPEECH_FLOWS}
+CHOSEN_FLOWS: Mapping[str, FlowSpec] = {
+    "nudges": FlowSpec("nudges", ("meeting", "utterances"), "nudges", after=("utterances",)),
+}
+"""Flows that run only where somebody chose them."""
+
+ALL_FLOWS: Mapping[str, FlowSpec] = {**FLOWS, **SPEECH_FLOWS, **CHOSEN_FLOWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Operators:
     utterances: UtterancesOperator = field(default_factory=UtterancesOperator)
     questions: QuestionsOperator = field(default_factory=trained_questions)
     memory: MemoryOperator = field(default_factory=MemoryOperator)
+    nudges: NudgesOperator = field(default_factory=NudgesOperator)
 
     def named(self, flow: str) -> Operator[Any, Any, Any]:
         """Give the operator of a flow."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from operators.noting import Noted, corrects, defers, may_correct, notes_of
-from operators.phases import phase_of
+from operators.phases import NO_PHASES, Phases
 from schemas.base import Record, derive_id
 from schemas.meeting import AgendaMoved, MeetingClosed, MeetingOpened
 from schemas.memory import MemoryUpdate, Note, Said
@@ -85,9 +85,11 @@ class MemoryOperator:
 
     Attributes:
         quiet_s: An utterance counts as complete after this long without a further word of it.
+        phases: The phrases that tell the phases of a meeting.
     """
 
     quiet_s: float = 2.0
+    phases: Phases = NO_PHASES
 
     def initial(self) -> MemoryState:
         """Give the state of an unknown session."""
@@ -143,7 +145,7 @@ class MemoryOperator:
         dropped = _dropped(state.recent, spoken, made)
         recent = [one for one in state.recent if one.note_id not in dropped and one.utterance_id != spoken.utterance_id]
         recent += [_remark(one, spoken) for one in made]
-        phase = phase_of(spoken.text, state.kind)
+        phase = self.phases.phase_of(spoken.text, state.kind)
         update = _update(
             spoken.session_id,
             f"{spoken.utterance_id}/{spoken.revision}",

@@ -48,7 +48,8 @@ def api(
 @roles_app.command()
 def flow(  # noqa: PLR0913, PLR0917 - options of a command
     names: Annotated[
-        list[str], typer.Argument(help="Flows: utterances, questions, memory, answers, captions, speaker_turns.")
+        list[str],
+        typer.Argument(help="Flows: utterances, questions, memory, answers, captions, speaker_turns, nudges."),
     ],
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Start so many processes here and restart all when one ends.")

@@ -32,6 +32,7 @@ from rejoinder.replay.why import why_router
 from rejoinder.roles import ProgressView, check_roles, metrics_doors
 from rejoinder.settings import Settings
 from rejoinder.tracing import open_traces
+from rejoinder.tuning import flows_chosen, operators_of
 from schemas.errors import LogError
 from schemas.hops import HopShown
 from schemas.progress import FlowProgress
@@ -103,7 +104,12 @@ class Engine:
         self.view: _View | ProgressView
         if flows:
             options = FlowOptions(
-                data / "recovery", epoch_s=settings.epoch_s, poll_ms=settings.poll_ms, tracer=self.traces
+                data / "recovery",
+                epoch_s=settings.epoch_s,
+                poll_ms=settings.poll_ms,
+                operators=operators_of(settings),
+                names=flows_chosen(settings),
+                tracer=self.traces,
             )
             self.runner = FlowRunner(self._flow_log, self.models.answering, options)
             named = {"answers": self.models.answers, "text vectors": self.models.embedder.name}

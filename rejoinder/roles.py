@@ -13,7 +13,7 @@ from api.deps import ApiParts
 from eventlog import open_log
 from eventlog.base import EventLog, LogReader, shard_of
 from flows.member import FlowMember, MemberOptions
-from flows.wiring import ALL_FLOWS, FLOWS, SPEECH_FLOWS
+from flows.wiring import ALL_FLOWS, FLOWS
 from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.instance import InstanceLock
@@ -22,6 +22,7 @@ from rejoinder.models_routes import models_router
 from rejoinder.settings import Settings
 from rejoinder.speech import Speech
 from rejoinder.tracing import open_traces
+from rejoinder.tuning import operators_of
 from rejoinder.voices import SpeakerModels
 from schemas.codec import decode
 from schemas.errors import EngineError, LogError, LogUnavailable, SchemaError
@@ -97,7 +98,9 @@ class ProgressView:
         """Give the state of every flow, as its members last told it."""
         self._look()
         told = {flow for flow, _ in self._beats}
-        return [self._flow(name) for name in (*FLOWS, *(name for name in SPEECH_FLOWS if name in told))]
+        return [
+            self._flow(name) for name in (*FLOWS, *(name for name in ALL_FLOWS if name in told and name not in FLOWS))
+        ]
 
     def _flow(self, name: str) -> FlowProgress:
         known = [one for (flow, _), one in self._beats.items() if flow == name]
@@ -215,6 +218,7 @@ class FlowRole:
             epoch_s=settings.epoch_s,
             poll_ms=settings.poll_ms,
             model=answers,
+            operators=operators_of(settings),
             hearing=self._speech.hearing if self._speech is not None else None,
             voices=self._speakers.voices if self._speakers is not None else None,
             tracer=self.traces,

@@ -86,6 +86,19 @@ class Settings(BaseSettings):
         description="Folder with your own wording of prompts; a file that is not there is taken from the shipped "
         "ones (docs/answers.md).",
     )
+    phases_dir: Path | None = Field(
+        None,
+        description="Folder with your own phases of meetings, a file `KIND.toml` per kind of session; a file that is "
+        "not there is taken from the shipped ones (docs/answers.md).",
+    )
+    nudges: bool = Field(
+        False, description="Hint at what stands out in the user's talk while it goes on (docs/answers.md)."
+    )
+    consent: Literal["warn", "refuse"] = Field(
+        "warn",
+        description="What happens to those who were not asked: `warn` = it is told and shown; `refuse` = their sound "
+        "and words are not taken. What was withdrawn is never taken (docs/consent.md).",
+    )
     embedder: Literal["onnx", "torch"] = Field(
         "onnx", description="What computes text vectors: `onnx` (default install) or `torch` (extra `gpu`)."
     )

@@ -1,13 +1,16 @@
 """What happened around the talk."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, JsonValue
 
 from schemas.base import Identifier, Record, Seconds, Strict
 
 __all__ = [
+    "PURPOSES",
     "AgendaMoved",
+    "Consent",
+    "ConsentMethod",
     "MeetingClosed",
     "MeetingEvent",
     "MeetingNoted",
@@ -15,6 +18,7 @@ __all__ = [
     "Participant",
     "ParticipantJoined",
     "ParticipantLeft",
+    "Purpose",
     "ScreenShared",
 ]
 
@@ -93,6 +97,38 @@ class MeetingNoted(Record):
     at_s: Seconds | None = None
 
 
+Purpose = Literal["audio", "captions", "coaching", "voice", "remembering"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+"""What somebody may agree to: their sound is stored; their words are written down; they are coached on their talk; they
+are known by their voice; the minutes are kept for later sessions."""
+ConsentMethod = Literal["told", "spoken", "written", "click", "invitation"]
+
+
+class Consent(Record):
+    """Somebody agreed to what is done with what they say, or took that back; the newest for a purpose holds.
+
+    Attributes:
+        participant_id: Who: the id of a participant, or the name under which a caption tool knows a speaker.
+        name: How to call them.
+        purposes: What for.
+        given: Whether they agreed; False = they refused or withdrew.
+        method: How they said so; "told" = whoever runs the session says so.
+        how: What they agreed to or how, in the words of whoever recorded it.
+        text_version: Which wording of the notice they were shown; "" when none.
+        recorded_by: The owner whose key recorded it.
+    """
+
+    type: Literal["consent"] = "consent"
+    participant_id: Identifier
+    name: ShortText = ""
+    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=5)]
+    given: bool
+    method: ConsentMethod = "told"
+    how: ShortText = ""
+    text_version: ShortText = ""
+    recorded_by: Identifier
+
+
 class MeetingClosed(Record):
     """The session ended; no more captions are accepted."""
 
@@ -101,6 +137,13 @@ class MeetingClosed(Record):
 
 
 MeetingEvent = Annotated[
-    MeetingOpened | ParticipantJoined | ParticipantLeft | ScreenShared | AgendaMoved | MeetingNoted | MeetingClosed,
+    MeetingOpened
+    | ParticipantJoined
+    | ParticipantLeft
+    | ScreenShared
+    | AgendaMoved
+    | MeetingNoted
+    | Consent
+    | MeetingClosed,
     Field(discriminator="type"),
 ]

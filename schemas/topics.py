@@ -9,6 +9,7 @@ from schemas.dead_letters import DeadLetterRecord
 from schemas.errors import UnknownTopic
 from schemas.meeting import MeetingEvent
 from schemas.memory import MemoryUpdate
+from schemas.nudges import Nudge
 from schemas.progress import ProgressRecord
 from schemas.questions import QuestionRecord
 from schemas.speech import CaptionRecord, SpeakerTurn, Utterance
@@ -52,17 +53,19 @@ TOPICS: dict[str, Topic] = {
         ),
         Topic("speaker-turns", SpeakerTurn, "speaker_turns", None, "who held the floor"),
         Topic("utterances", Utterance, "utterances", None, "one speaker's words between two boundaries"),
-        Topic("meeting", MeetingEvent, "api", None, "opened, joined, left, shared, agenda, noted, closed"),
+        Topic("meeting", MeetingEvent, "api", None, "opened, joined, left, shared, agenda, noted, consent, closed"),
         Topic("questions", QuestionRecord, "questions", None, "what was asked; the api adds what clients ask"),
         Topic("memory", MemoryUpdate, "memory", None, "lines kept and notes changed"),
         Topic("answers", AnswerRecord, "answers", None, "answer deltas, answers, failures"),
         Topic("usage", Usage, "usage", None, "metered seconds and tokens"),
         Topic("progress", ProgressRecord, "every flow", HOUR_S, "how far flows in processes of their own have come"),
         Topic("dead-letters", DeadLetterRecord, "every flow", 30 * DAY_S, "records that could not be processed"),
+        # Last, whatever it is about: a cursor of a Kafka log knows topics by their place in this table.
+        Topic("nudges", Nudge, "nudges", None, "hints to the user about their own talk, while it goes on"),
     )
 }
 
-SHOWN_TOPICS: tuple[str, ...] = ("meeting", "captions", "questions", "answers", "memory")
+SHOWN_TOPICS: tuple[str, ...] = ("meeting", "captions", "questions", "answers", "memory", "nudges")
 """What a client of a session sees on its stream."""
 
 

@@ -9,6 +9,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from flows.wiring import Operators
 from rejoinder.settings import Settings
+from rejoinder.tuning import operators_of
 
 __all__ = ["Variant", "variant_of"]
 
@@ -29,7 +30,7 @@ def variant_of(base: Settings, assignments: Sequence[str]) -> Variant:
         ValueError: No such setting or option, or not a value for it; the message lists what there is.
     """
     chosen: dict[str, Any] = {}
-    operators, changed = Operators(), {}
+    operators, changed = operators_of(base), {}
     for assignment in assignments:
         name, found, value = assignment.partition("=")
         if not found:
@@ -54,7 +55,7 @@ def variant_of(base: Settings, assignments: Sequence[str]) -> Variant:
 
 def _with_option(operators: Operators, flow: str, option: str, value: str) -> Operators:
     if flow not in {field.name for field in dataclasses.fields(Operators)}:
-        raise ValueError(f"no operator {flow!r} with options; there are utterances, questions, memory")
+        raise ValueError(f"no operator {flow!r} with options; there are utterances, questions, memory, nudges")
     operator: Any = operators.named(flow)
     known = {field.name: field for field in dataclasses.fields(operator)}
     if option not in known:

@@ -42,6 +42,7 @@ async function choose(id) {
   captions = []; shownFrom = 0; cards = new Map();
   for (const pane of ["captions", "answers"]) $(pane).replaceChildren();
   $("interim").textContent = "";
+  endNudge();
   $("session-title").textContent = found.title || found.kind;
   $("sound").hidden = $("end").hidden = Boolean(found.closed_at); $("delete").hidden = $("report").hidden = false;
   $("report").href = `coaching.html?session=${encodeURIComponent(id)}`;
@@ -59,6 +60,7 @@ function take(event) {
   else if (event.type === "answer_delta") takeDelta(event);
   else if (event.type === "answer") takeAnswer(event);
   else if (event.type === "answer_failed") { if (event.reason !== "superseded") settle(event.question_id, "failed", `no answer: ${event.reason} ${event.detail}`); }
+  else if (event.type === "nudge") takeNudge(event);
   else if (event.type === "joined") people.set(event.participant.id, event.participant);
   else if (event.type === "audio_gap") $("interim").textContent = `(no sound came for ${(event.end_s - event.start_s).toFixed(1)} s)`;
   else if (event.type === "transcription_lag") $("interim").textContent = event.behind_s > 0 ? `(captions are ${Math.round(event.behind_s)} s behind)` : "";
@@ -69,7 +71,19 @@ function take(event) {
 
 const nameOf = (id) => people.get(id)?.name || id?.replace(/^.*-speaker-(\d+)$/, "Speaker $1") || "Unknown";
 
+// One hint at a time, for as long as it is news and until the user speaks again; those of a replayed stream are old.
+const NUDGE_MS = 20000;
+let nudgeEnds = null;
+function takeNudge(nudge) {
+  if (Date.now() - Date.parse(nudge.created_at) > NUDGE_MS) return;
+  $("nudge").textContent = nudge.text;
+  clearTimeout(nudgeEnds);
+  nudgeEnds = setTimeout(endNudge, NUDGE_MS);
+}
+function endNudge() { clearTimeout(nudgeEnds); $("nudge").textContent = ""; }
+
 function takeCaption(caption) {
+  if (people.get(caption.speaker)?.is_user) endNudge();
   if (!caption.final) { $("interim").textContent = `${nameOf(caption.speaker)}: ${caption.text}`; return; }
   $("interim").textContent = "";
   if (!caption.text) return;

@@ -25,7 +25,7 @@ Senior engineer, Nordhavn 2021 - present
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("coaching")
-    with running(Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, llm="off")) as opened:
+    with running(Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, llm="off", nudges=True)) as opened:
         opened.post("/api/resume", json={"text": RESUME}).raise_for_status()
         yield opened
 
@@ -89,3 +89,15 @@ def test_everybody_can_read_the_report(page: Page, client: httpx.Client, talk: s
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     if folder := os.environ.get("CONSOLE_SHOTS"):
         page.screenshot(path=f"{folder}/coaching-{scheme}-{width}.png", full_page=True)
+
+
+def test_a_hint_is_shown_while_it_is_news_and_goes_when_the_user_speaks(page: Page, client: httpx.Client) -> None:
+    session = open_session(client, title="Hints")
+    page.reload()
+    page.get_by_role("button", name="Hints").click()
+    say(client, session, ("c1", "ann", 0, 3, "What do you do there?"), ("c2", "me", 4, 14, "word " * 60))
+    expect(page.get_by_label("Hint about your talk")).to_have_text("Slow down.", timeout=15_000)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    say(client, session, ("c3", "me", 20, 21, "Yes.")).raise_for_status()
+    expect(page.get_by_label("Hint about your talk")).to_have_text("")
