@@ -10,8 +10,22 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, audio, audio_posts, captions, coaching, health, livekit, minutes, sessions, stream, whip
-from api.audio_tracks import Tracks
+from api import (
+    answers,
+    audio,
+    audio_posts,
+    captions,
+    coaching,
+    consents,
+    health,
+    livekit,
+    minutes,
+    sessions,
+    stream,
+    whip,
+)
+from api.audio_tracks import Track, Tracks
+from api.consent_gate import check_sound
 from api.deps import ApiParts, Door
 from api.errors import Problem, ProblemBody, install_errors
 from api.livekit_listening import RoomWatch
@@ -39,9 +53,15 @@ ABOUT = (
 def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all") -> FastAPI:
     """Build the app: "all" serves everything, "qa" questions, resume, knowledge and health, "health" health only."""
     pages = Pages(parts.log, parts.limits.stream_batch)
-    tracks = Tracks(parts.log, parts.limits.audio)
+    sessions_seen = SessionDirectory(parts.log)
+
+    def allow(track: Track) -> None:
+        if (session := sessions_seen.find(track.session_id)) is not None:
+            check_sound(session, track.name, track.participant, parts.consent)
+
+    tracks = Tracks(parts.log, parts.limits.audio, allow)
     metrics = Metrics(parts.hops, parts.version)
-    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), metrics, tracks, pages)
+    door = Door(parts, sessions_seen, SessionWaker(parts.log), metrics, tracks, pages)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,7 +93,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     if doors == "all":
         sound = [audio.router, audio_posts.router, whip.router, livekit.router]
         told = [stream.router, answers.router, minutes.router, coaching.router]
-        routers = [sessions.router, captions.router, *sound, *told, *routers]
+        routers = [sessions.router, consents.router, captions.router, *sound, *told, *routers]
     for router in routers:
         app.include_router(router)
     if doors == "all" and parts.page_dir is not None:

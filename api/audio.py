@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from api.audio_feeding import Feed, Format, feed_for
 from api.audio_tracks import Piece, Track, first_sample
+from api.consent_gate import check_sound
 from api.deps import Door, caller_on, door_of
 from api.errors import Problem, problem_of
 from api.sessions import SessionPath
@@ -155,6 +156,7 @@ class _Connection:
                 await before()
             place = await track.load()
             track.participant = start.participant or track.participant
+            check_sound(session, track.name, track.participant, door.parts.consent)
             if not track.begun:
                 track.begin_at(first_sample(start.start_s, session.opened.created_at))
             self._feed = feed_for(start, track, door)

@@ -14,6 +14,7 @@ from starlette.datastructures import UploadFile
 from api.audio_decoding import RecordingRefused, decode_file
 from api.audio_feeding import PcmFeed
 from api.audio_tracks import Piece, Track, check_within, first_sample
+from api.consent_gate import check_sound
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
 from api.sessions import IdempotencyKey, SessionPath
@@ -96,6 +97,7 @@ async def post_audio(
     session = await door.session(session_id, caller)
     if session.closed_at is not None:
         raise Problem(409, "The session has ended")
+    check_sound(session, about.track or "", about.participant, door.parts.consent)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == PCM_TYPE:
         return await _Posting(door, session, about, idempotency_key).chunk(await request.body())

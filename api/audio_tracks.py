@@ -74,8 +74,9 @@ class Piece:
 class Track:
     """One track of one session; whoever appends holds `lock`."""
 
-    def __init__(self, log: EventLog, session_id: str, name: str) -> None:
-        """Know nothing yet; `load` reads."""
+    def __init__(self, log: EventLog, session_id: str, name: str, allow: "Allow" = lambda track: None) -> None:
+        """Know nothing yet; `load` reads. Sound is stored only if `allow` lets it be."""
+        self._allow = allow
         self.session_id, self.name = session_id, name
         self.lock = asyncio.Lock()
         self.place: Place | None = None
@@ -165,8 +166,10 @@ class Track:
 
         Raises:
             LogUnavailable: The log cannot store now, or takes too long; nothing may be acknowledged.
-            Problem: 409, another sender appended to this track.
+            Problem: 409, another sender appended to this track; 403, somebody who may be heard objects.
         """
+        if any(piece.pcm for piece in pieces):
+            self._allow(self)
         records, place = [], self.here
         for number, piece in enumerate(pieces):
             chunk, place = self._chunk(place, piece, event_ids[number] if event_ids else None)
@@ -242,12 +245,15 @@ def _place_after(chunk: AudioChunk, cursor: str) -> Place:
     )
 
 
+Allow = Callable[[Track], None]
+
+
 class Tracks:
     """The tracks that this process has to do with."""
 
-    def __init__(self, log: EventLog, limits: AudioLimits) -> None:
-        """Know none yet."""
-        self._log = log
+    def __init__(self, log: EventLog, limits: AudioLimits, allow: Allow = lambda track: None) -> None:
+        """Know none yet; `allow` raises a problem when sound of a track may not be stored now."""
+        self._log, self._allow = log, allow
         # Threads that wait for decoders, apart from the default ones, which are few and which others need.
         self.decoding = CapacityLimiter(limits.decoders)
         self.files = CapacityLimiter(limits.files_at_once)
@@ -255,7 +261,7 @@ class Tracks:
 
     def get(self, session_id: str, name: str) -> Track:
         """Give a track, known or new."""
-        track = self._tracks.pop((session_id, name), None) or Track(self._log, session_id, name)
+        track = self._tracks.pop((session_id, name), None) or Track(self._log, session_id, name, self._allow)
         self._tracks[session_id, name] = track
         while len(self._tracks) > MOST_KEPT:
             self._drop_oldest_idle()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from api.consent_gate import objections_to, refuse
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
 from api.sessions import IdempotencyKey, SessionPath
@@ -72,10 +73,14 @@ class CaptionAccepted(BaseModel):
 
 
 class CaptionsAccepted(BaseModel):
-    """What was stored; reading after `cursor` gives what follows."""
+    """What was stored; reading after `cursor` gives what follows.
+
+    `left_out` are the captions of those who did not agree to be written down.
+    """
 
     accepted: list[CaptionAccepted]
     cursor: str
+    left_out: list[str] = Field(default_factory=list)
 
 
 class CaptionShown(BaseModel):
@@ -109,13 +114,14 @@ async def post_captions(
     """Send captions, partial or final; when this answers, they are stored.
 
     Sending a caption again is harmless. A final caption with an id that is taken by other text is refused
-    (409), and then nothing of the batch is stored.
+    (409), and then nothing of the batch is stored. Words of somebody who took back their consent, or by the setting
+    `consent` was not asked, are left out; 403 when that leaves none.
     """
     door = door_of(request)
     session = await door.session(session_id, caller)
     if session.closed_at is not None:
         raise Problem(409, "The session has ended")
-    captions = _captions(session, body.captions, idempotency_key)
+    captions, left_out = _agreed(door, session, _captions(session, body.captions, idempotency_key))
     _refuse_conflicts(door, captions)
     stored = await door.append(captions, "captions")
     # Somebody else may have stored one of the ids between the look and the append.
@@ -125,7 +131,24 @@ async def post_captions(
         CaptionAccepted(caption_id=caption.caption_id, offset=one.offset, repeat=one.repeat)
         for caption, one in zip(captions, stored, strict=True)
     ]
-    return CaptionsAccepted(accepted=accepted, cursor=max(stored, key=lambda one: one.offset).cursor)
+    cursor = max(stored, key=lambda one: one.offset).cursor
+    return CaptionsAccepted(accepted=accepted, cursor=cursor, left_out=left_out)
+
+
+def _agreed(door: Door, session: SessionSeen, captions: list[Caption]) -> tuple[list[Caption], list[str]]:
+    """Part the captions that may be stored from the ids of those that may not.
+
+    Raises:
+        Problem: 403, none may be.
+    """
+    objections = {
+        speaker: objections_to(session, speaker, ("captions",), door.parts.consent)
+        for speaker in {one.speaker for one in captions}
+    }
+    kept = [one for one in captions if not objections[one.speaker]]
+    if not kept:
+        refuse([one for found in objections.values() for one in found])
+    return kept, [one.caption_id for one in captions if objections[one.speaker]]
 
 
 def _captions(session: SessionSeen, new: Sequence[NewCaption], idempotency_key: str | None) -> list[Caption]:

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from api.answers import read_records
+from api.consent_gate import check_consent, users_of
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS
 from api.markdown import MARKDOWN_TOO, Form, markdown, plain
@@ -50,7 +51,8 @@ async def get_coaching(request: Request, session_id: SessionPath, caller: Curren
     Null = it cannot be told. The same report as a page: `/coaching.html?session=ID`.
     """
     door = door_of(request)
-    await door.session(session_id, caller)
+    session = await door.session(session_id, caller)
+    check_consent(session, users_of(session), ("coaching",), door.parts.consent)
     report = await asyncio.to_thread(_report, door, session_id)
     return markdown(_markdown(report)) if form == "markdown" else report
 

@@ -20,10 +20,12 @@ from api.tracing import current_trace
 from api.waking import SessionWaker
 from eventlog.base import Appended, EventLog
 from eventlog.records import new_record
+from operators.consent import ConsentRule
 from operators.tracing import Tracer
 from schemas.base import Record
 from schemas.errors import NotAllowed, NotSignedIn
 from schemas.hops import HopShown
+from schemas.meeting import Consent
 from schemas.progress import FlowProgress
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """Everything an app is built from."""
+    """Everything an app is built from; `withdrawn` forgets what lies elsewhere and is not agreed to any more."""
 
     log: EventLog
     callers: CallerCheck
@@ -112,6 +114,8 @@ class ApiParts:
     livekit: LiveKitAccess | None = None
     tracer: Tracer | None = None
     hops: Callable[[], Sequence[HopShown]] = lambda: ()
+    consent: ConsentRule = "warn"
+    withdrawn: Callable[[str, Consent], None] = lambda owner_id, consent: None
 
 
 class Peer(Protocol):

@@ -62,7 +62,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "description": HTTPStatus(status).phrase,
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
     }
-    for status in (400, 401, 404, 405, 409, 413, 415, 422, 429, 502, 503, 504)
+    for status in (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 502, 503, 504)
 }
 """The responses every route may give, for OpenAPI."""
 

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 import structlog
 
@@ -86,6 +87,8 @@ class RoomTrack:
                 self._tell(str(error))
             except Problem as problem:
                 self._tell(problem.title)
+                if problem.status == HTTPStatus.FORBIDDEN:
+                    self._drop()  # whoever objects now may not be stored later
                 if problem.status == 422:  # it will never be otherwise
                     return
             except (EngineError, ValueError) as error:

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from api.errors import Problem
 from eventlog.base import EventLog
+from operators.consent import Ledger
 from schemas.codec import decode
 from schemas.errors import SchemaError
-from schemas.meeting import MeetingClosed, MeetingOpened, Participant, ParticipantJoined
+from schemas.meeting import Consent, MeetingClosed, MeetingOpened, Participant, ParticipantJoined
 
 __all__ = ["SessionDirectory", "SessionSeen"]
 
@@ -24,6 +25,7 @@ class SessionSeen:
 
     opened: MeetingOpened
     participants: dict[str, Participant] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
     closed_at: datetime | None = None
 
     @property
@@ -84,14 +86,16 @@ class SessionDirectory:
             raise Problem(404, "No such session")
         return session
 
-    def of_owner(self, owner_id: str, limit: int, before: str | None = None) -> list[SessionSeen]:
-        """Give an owner's sessions, newest first, those made for one question left out."""
+    def of_owner(
+        self, owner_id: str, limit: int, before: str | None = None, *, hidden: bool = False
+    ) -> list[SessionSeen]:
+        """Give an owner's sessions, newest first; those that are not listed only with `hidden`."""
         self._follow()
         found = [
             session
             for session in list(self._all.values())
             if session.opened.owner_id == owner_id
-            and not session.opened.hidden
+            and (hidden or not session.opened.hidden)
             and not self._log.erased(session.session_id)
         ]
         found.sort(key=lambda session: session.opened.created_at, reverse=True)
@@ -116,5 +120,7 @@ def _take(sessions: dict[str, SessionSeen], value: bytes) -> None:
         return
     if isinstance(event, ParticipantJoined):
         session.participants[event.participant.id] = event.participant
+    elif isinstance(event, Consent):
+        session.ledger.take(event)
     elif isinstance(event, MeetingClosed):
         session.closed_at = event.created_at

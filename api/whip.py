@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
@@ -11,6 +12,7 @@ from fastapi.responses import PlainTextResponse
 
 from api.audio_feeding import PcmFeed
 from api.audio_tracks import Piece, Track, first_sample
+from api.consent_gate import check_sound
 from api.deps import CurrentCaller, Door, door_of
 from api.errors import PROBLEMS, Problem
 from api.sessions import SessionPath
@@ -73,6 +75,7 @@ async def publish_whip(
         if place.ended or taken.holder is not None:
             raise Problem(409, "The track has ended, or somebody sends it", "publish to a track of another name")
         taken.participant = participant or taken.participant
+        check_sound(session, taken.name, taken.participant, door.parts.consent)
         if not taken.begun:
             taken.begin_at(first_sample(None, session.opened.created_at))
         peer = _Peer(door, taken, resource)
@@ -198,7 +201,10 @@ class _Peer:
                     way.inc((self._track.here.sample - before) / SAMPLE_RATE_HZ)
                 if last:
                     await self._track.append(Piece(b"", self._track.here.next_frame, last=True))
-            except (LogUnavailable, Problem):
+            except (LogUnavailable, Problem) as error:
+                if isinstance(error, Problem) and error.status == HTTPStatus.FORBIDDEN:
+                    self._waiting.clear()  # whoever objects now may not be stored later
+                    raise
                 if last or len(self._waiting) > self._bytes(MOST_WAITING_S):
                     raise
 

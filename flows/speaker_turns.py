@@ -25,7 +25,7 @@ from operators.ports import Vectors
 from operators.speaker_turns import SpeakerTurns, SpeakerTurnsState
 from schemas.audio import SAMPLE_RATE_HZ, AudioChunk
 from schemas.base import Record
-from schemas.meeting import MeetingClosed, MeetingOpened, ParticipantJoined
+from schemas.meeting import Consent, MeetingClosed, MeetingOpened, ParticipantJoined
 
 __all__ = ["SpeakerTurnsLogic", "Voices"]
 
@@ -92,6 +92,15 @@ class _Session:
     people: frozenset[str] = frozenset()
     touched_s: float = 0.0
     closed_s: float | None = None
+    unnamed: frozenset[str] = frozenset()
+
+    def consented(self, consent: Consent) -> None:
+        """From now on know somebody by their voice no more, or, on tracks that begin later, again."""
+        names = {consent.participant_id, consent.name} - {""}
+        self.unnamed = self.unnamed - names if consent.given else self.unnamed | names
+        if not consent.given:
+            for track in self.tracks.values():
+                track.turns = replace(track.turns, diarization=track.turns.diarization.without(names))
 
 
 @dataclass(slots=True, eq=False)
@@ -143,6 +152,8 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
                     session.people = frozenset(one.id for one in record.participants)
                 case ParticipantJoined():
                     session.people |= {record.participant.id}
+                case Consent() if "voice" in record.purposes:
+                    session.consented(record)
                 case MeetingClosed():
                     self._close(record.session_id, session, record)
                 case _:
@@ -159,7 +170,7 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
         track = session.tracks.get(chunk.track)
         if track is None:
             first = chunk.start_sample
-            known = self.voices.known(session.owner)
+            known = [one for one in self.voices.known(session.owner) if one[0] not in session.unnamed]
             turns = self.voices.turns.initial(chunk.session_id, chunk.track, first, known)
             sound = TrackSound(self._sound_log(chunk.session_id, chunk.track))
             track = session.tracks[chunk.track] = _Track(turns, sound, first, first, first, first)
@@ -307,8 +318,8 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
         return {session_id: _packed(session) for session_id, session in self.sessions.items()}
 
     def _restore(self, session_id: str, packed: bytes) -> None:
-        order, tracks, owner, people, touched_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own snapshot
-        session = self.sessions[session_id] = _Session(order, {}, owner, people, touched_s, closed_s)
+        order, tracks, *rest = pickle.loads(packed)  # noqa: S301 - our own snapshot
+        session = self.sessions[session_id] = _Session(order, {}, *rest)
         for name, (turns, places, numbers, jobs, waiting) in tracks.items():
             log = self._sound_log(session_id, name)
             start, end, asked, stepped = numbers
@@ -346,5 +357,5 @@ def _packed(session: _Session) -> bytes:
         jobs = [None if job is None else (job.first, job.end * FRAME) for job in track.jobs]
         numbers = (track.start, track.end, track.asked, track.stepped)
         tracks[name] = (track.turns, track.sound.places, numbers, jobs, waiting)
-    whole = (order, tracks, session.owner, session.people, session.touched_s, session.closed_s)
+    whole = (order, tracks, session.owner, session.people, session.touched_s, session.closed_s, session.unnamed)
     return pickle.dumps(whole, pickle.HIGHEST_PROTOCOL)

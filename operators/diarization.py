@@ -1,6 +1,6 @@
 """windows of sound -> who talks in each 20 ms: provisional at once, corrected as more is heard, final after 5 s."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -158,7 +158,11 @@ class DiarizationState:
 
     def name(self, voice: int) -> str | None:
         """Give the name of a voice, or None when it was not known before."""
-        return self.names[voice] if voice < len(self.names) else None
+        return (self.names[voice] or None) if voice < len(self.names) else None
+
+    def without(self, names: Collection[str]) -> "DiarizationState":
+        """Give the state in which voices of these names are followed as unknown ones."""
+        return replace(self, names=tuple("" if one in names else one for one in self.names))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from operators.coaching import LONG_S, SHORT_S, fillers_in, pace_of, words_in
+from operators.consent import UNNAMED_USER
 from operators.stories import asks_for_story, star_of
-from operators.utterances import USER_NAMES
 from schemas.base import Record, derive_id
 from schemas.meeting import Consent, MeetingClosed, MeetingOpened, ParticipantJoined
 from schemas.nudges import Nudge, NudgeKind
@@ -103,7 +103,9 @@ class NudgesOperator:
                 others = tuple(one for one in state.users if one != record.participant.id)
                 users = (*others, record.participant.id) if record.participant.is_user else others
                 return replace(state, users=users), []
-            case Consent() if "coaching" in record.purposes and record.participant_id in (state.users or USER_NAMES):
+            case Consent() if "coaching" in record.purposes and record.participant_id in (
+                state.users or (UNNAMED_USER,)
+            ):
                 return replace(state, allowed=record.given), []
             case Utterance() if record.is_user:
                 return self._own(state, record, now_s), []

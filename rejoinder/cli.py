@@ -10,6 +10,7 @@ import typer
 
 from rejoinder import __version__
 from rejoinder.cli_analytics import analytics_app
+from rejoinder.cli_consents import consents_app
 from rejoinder.cli_dead_letters import dead_letters_app
 from rejoinder.cli_eval import eval_app
 from rejoinder.cli_listen import listen_app
@@ -30,6 +31,7 @@ app = typer.Typer(
 keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke API keys.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(voices_app, name="voices")
+app.add_typer(consents_app, name="consents")
 app.add_typer(dead_letters_app, name="dead-letters")
 
 app.add_typer(roles_app)

@@ -21,6 +21,7 @@ from rejoinder.analytics.owner import Analytics
 from rejoinder.analytics.routes import analytics_router
 from rejoinder.dead_letters.routes import dead_letters_router
 from rejoinder.demo.routes import demo_router
+from rejoinder.enrolled import VoiceStore
 from rejoinder.instance import InstanceLock
 from rejoinder.knowledge.remember import remember_router
 from rejoinder.knowledge.routes import knowledge_router, resume_router
@@ -33,6 +34,7 @@ from rejoinder.roles import ProgressView, check_roles, metrics_doors
 from rejoinder.settings import Settings
 from rejoinder.tracing import open_traces
 from rejoinder.tuning import flows_chosen, operators_of
+from rejoinder.withdrawing import withdrawing
 from schemas.errors import LogError
 from schemas.hops import HopShown
 from schemas.progress import FlowProgress
@@ -148,6 +150,8 @@ class Engine:
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
                 hops=self.hops,
                 tracer=self.traces,
+                consent=settings.consent,
+                withdrawn=withdrawing(knowledge, VoiceStore(settings.data_dir)),
             )
 
         return create_app(parts(demo_router(self.knowledge))), create_app(parts(), doors="qa")

@@ -1,12 +1,12 @@
-"""Enrolled voices: vectors of people who agreed to be known by their voice, with the consent that was given."""
+"""Enrolled voices: vectors of people who agreed to be known by their voice; the consent itself lies in the ledger."""
 
 import json
 import os
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from operators.diarization import FRAME, hear
 from operators.ports import Vectors
 from operators.voice_ports import Sound, SpeakerSegmenter, VoiceEncoder
 from schemas.audio import SAMPLE_RATE_HZ
+from schemas.meeting import Consent
 
 __all__ = ["EnrolledVoice", "VoiceStore", "sound_of", "voice_of"]
 
@@ -29,17 +30,17 @@ class EnrolledVoice:
         owner_id: In whose sessions it may be used.
         name: Participant id or name that its turns get.
         model: The encoder the vector is of.
-        consent: What the person agreed to, in the words it was recorded in.
-        consented_at: When that was recorded, ISO 8601.
+        consent_id: The entry of the ledger in which they agreed.
+        consent: Of a voice kept before there was a ledger, what was agreed; else "".
         vector: The voice.
     """
 
     owner_id: str
     name: str
     model: str
-    consent: str
-    consented_at: str
+    consent_id: str
     vector: tuple[float, ...]
+    consent: str = ""
 
 
 def sound_of(pcm: bytes) -> Sound:
@@ -72,6 +73,13 @@ def voice_of(sound: Sound, segmenter: SpeakerSegmenter, encoder: VoiceEncoder) -
     return unit
 
 
+def _voice(row: dict[str, Any]) -> EnrolledVoice:
+    vector = tuple(row["vector"])
+    return EnrolledVoice(
+        row["owner_id"], row["name"], row["model"], row.get("consent_id", ""), vector, row.get("consent", "")
+    )
+
+
 class VoiceStore:
     """The enrolled voices of one installation, in one file that only its user may read."""
 
@@ -91,20 +99,19 @@ class VoiceStore:
                 return ()
             if changed != self._read_at:
                 rows = json.loads(self._file.read_text(encoding="utf-8"))
-                self._voices = tuple(EnrolledVoice(**{**row, "vector": tuple(row["vector"])}) for row in rows)
+                self._voices = tuple(_voice(row) for row in rows)
                 self._read_at = changed
             return self._voices
 
-    def add(self, owner_id: str, name: str, vector: Vectors, *, model: str, consent: str) -> EnrolledVoice:
+    def add(self, owner_id: str, name: str, vector: Vectors, *, model: str, consent: Consent) -> EnrolledVoice:
         """Keep a voice; one of the same owner and name is replaced.
 
         Raises:
-            ValueError: No consent is recorded.
+            ValueError: The consent is somebody else's, for something else, or was not given.
         """
-        if not consent.strip():
-            raise ValueError("a voice is kept only with the consent of its owner: say what they agreed to")
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        voice = EnrolledVoice(owner_id, name, model, consent.strip(), now, tuple(float(one) for one in vector))
+        if not consent.given or "voice" not in consent.purposes or name not in (consent.participant_id, consent.name):
+            raise ValueError(f"a voice is kept only with the consent of its owner, which {name} has not given")
+        voice = EnrolledVoice(owner_id, name, model, consent.event_id, tuple(float(one) for one in vector))
         self._write((*(one for one in self.all() if (one.owner_id, one.name) != (owner_id, name)), voice))
         return voice
 

@@ -15,7 +15,7 @@ from rejoinder.demo.meetings import Meeting, load_meeting
 from rejoinder.knowledge.store import KnowledgeStore
 from schemas.base import derive_id
 from schemas.errors import LogError
-from schemas.meeting import MeetingOpened, Participant
+from schemas.meeting import Consent, MeetingOpened, Participant
 from schemas.speech import Caption
 
 __all__ = ["demo_router"]
@@ -65,13 +65,30 @@ def demo_router(store: KnowledgeStore) -> APIRouter:
             language=meeting.language,
             collections=(meeting.collection,),
         )
-        await door.append([opened], "meeting")
+        await door.append([opened, *_consents(opened)], "meeting")
         task = asyncio.ensure_future(_play(door, session_id, meeting, wanted.speed))
         playing.add(task)
         task.add_done_callback(playing.discard)
         return DemoStarted(session_id=session_id, title=meeting.title, length_s=meeting.length_s)
 
     return router
+
+
+def _consents(opened: MeetingOpened) -> list[Consent]:
+    return [
+        Consent(
+            session_id=opened.session_id,
+            event_id=derive_id(opened.session_id, "consent", one.id),
+            created_at=opened.created_at,
+            participant_id=one.id,
+            purposes=("audio", "captions", "coaching", "remembering"),
+            given=True,
+            method="written",
+            how="a talk written for the demo; nobody real speaks",
+            recorded_by=opened.owner_id,
+        )
+        for one in opened.participants
+    ]
 
 
 def _add_documents(store: KnowledgeStore, owner_id: str, meeting: Meeting) -> None:

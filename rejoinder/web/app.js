@@ -1,10 +1,11 @@
 // The console: everything that was said or written by others is put in as text, never as HTML.
 import { call, follow, key } from "./api.js";
+import { consentOf, ended, refresh } from "./consent.js";
 import { $, make } from "./dom.js";
 import { record } from "./sound.js";
 
 const SHOWN = 300, MOST = 2000;
-let session = null, stop = null, people = new Map(), captions = [], shownFrom = 0, cards = new Map();
+let session = null, stop = null, people = new Map(), strangers = new Set(), captions = [], shownFrom = 0, cards = new Map();
 
 function say(text, state = "") { $("state").textContent = text; $("state").dataset.state = state; }
 
@@ -39,10 +40,11 @@ async function choose(id) {
   stop = new AbortController();
   session = found;
   people = new Map(found.participants.map((one) => [one.id, one]));
-  captions = []; shownFrom = 0; cards = new Map();
+  captions = []; shownFrom = 0; cards = new Map(); strangers = new Set();
   for (const pane of ["captions", "answers"]) $(pane).replaceChildren();
   $("interim").textContent = "";
   endNudge();
+  consentOf(found, tried);
   $("session-title").textContent = found.title || found.kind;
   $("sound").hidden = $("end").hidden = Boolean(found.closed_at); $("delete").hidden = $("report").hidden = false;
   $("report").href = `coaching.html?session=${encodeURIComponent(id)}`;
@@ -61,10 +63,11 @@ function take(event) {
   else if (event.type === "answer") takeAnswer(event);
   else if (event.type === "answer_failed") { if (event.reason !== "superseded") settle(event.question_id, "failed", `no answer: ${event.reason} ${event.detail}`); }
   else if (event.type === "nudge") takeNudge(event);
-  else if (event.type === "joined") people.set(event.participant.id, event.participant);
+  else if (event.type === "joined") { people.set(event.participant.id, event.participant); refresh(); }
+  else if (event.type === "consent") refresh();
   else if (event.type === "audio_gap") $("interim").textContent = `(no sound came for ${(event.end_s - event.start_s).toFixed(1)} s)`;
   else if (event.type === "transcription_lag") $("interim").textContent = event.behind_s > 0 ? `(captions are ${Math.round(event.behind_s)} s behind)` : "";
-  else if (event.type === "closed") { $("sound").hidden = $("end").hidden = true; listSessions(); }
+  else if (event.type === "closed") { $("sound").hidden = $("end").hidden = true; ended(); listSessions(); }
   else if (event.type === "lag") say(event.behind_s > 1 ? `${Math.round(event.behind_s)} s behind (${Object.entries(event.stages).sort((a, b) => b[1] - a[1])[0][0].replace("_", " ")})` : "live", "live");
   else if (event.type === "resync") { captions = []; shownFrom = 0; cards = new Map(); $("captions").replaceChildren(); $("answers").replaceChildren(); }
 }
@@ -87,6 +90,8 @@ function takeCaption(caption) {
   if (!caption.final) { $("interim").textContent = `${nameOf(caption.speaker)}: ${caption.text}`; return; }
   $("interim").textContent = "";
   if (!caption.text) return;
+  // Somebody new: the ledger shows them once their words have gone through.
+  if (caption.speaker && !people.has(caption.speaker) && !strangers.has(caption.speaker)) { strangers.add(caption.speaker); setTimeout(refresh, 1500); }
   if (caption.revision > 0 && correctCaption(caption)) return;
   captions.push(caption);
   const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
@@ -230,7 +235,7 @@ $("delete").addEventListener("click", async () => {
   if (!confirm("Delete this session and everything stored of it?")) return;
   stop?.abort();
   await tried(() => call("DELETE", `/api/sessions/${session.session_id}`));
-  session = null; $("session-title").textContent = "No session"; $("sound").hidden = $("delete").hidden = $("report").hidden = $("end").hidden = true;
+  session = null; consentOf(null, tried); $("session-title").textContent = "No session"; $("sound").hidden = $("delete").hidden = $("report").hidden = $("end").hidden = true;
   $("captions").replaceChildren(); $("answers").replaceChildren(); say("deleted"); listSessions();
 });
 $("ask").addEventListener("submit", async (event) => {

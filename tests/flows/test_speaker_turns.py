@@ -32,10 +32,10 @@ from schemas.audio import SAMPLE_RATE_HZ, AudioChunk
 from schemas.base import Record
 from schemas.codec import decode
 from schemas.errors import ModelFailed
-from schemas.meeting import MeetingClosed, MeetingOpened, Participant
+from schemas.meeting import Consent, MeetingClosed, MeetingOpened, Participant
 from schemas.speech import SpeakerTurn
 from tests.support import wait_for
-from tests.tones import ToneEncoder, ToneSegmenter, talk
+from tests.tones import PITCHES_HZ, ToneEncoder, ToneSegmenter, talk
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 SOUND = talk((0, 1, 4), (1, 5, 8), (0, 9, 12), (2, 11, 14), seconds=15)
@@ -84,10 +84,11 @@ def final(turns: Iterable[SpeakerTurn]) -> list[tuple[str, float, float]]:
     return [(one.speaker, round(one.start_s), round(one.end_s)) for one in kept]
 
 
-def finish(log: EventLog, recovery: RecoveryConfig | None = None) -> None:
+def finish(log: EventLog, recovery: RecoveryConfig | None = None, known: dict[str, np.ndarray] | None = None) -> None:
     """Run the flow to the end of its topics."""
-    hearing = room()
-    wiring = Wiring(log, Operators(), None, 1, finishing=True, voices=Voices(hearing, finishing=True))
+    hearing, names = room(), list((known or {}).items())
+    voices = Voices(hearing, finishing=True, known=lambda owner: names)
+    wiring = Wiring(log, Operators(), None, 1, finishing=True, voices=voices)
     try:
         run_main(wiring.dataflow(("speaker_turns",)), epoch_interval=timedelta(0), recovery_config=recovery)
     finally:
@@ -125,6 +126,36 @@ def test_a_track_that_names_its_participant_is_left_alone(log: EventLog) -> None
     put(log, "audio", chunks(SOUND, track="ann"))
     finish(log)
     assert told(log) == []
+
+
+def consent(name: str, at_s: float, *, given: bool) -> Consent:
+    return Consent(
+        session_id="s",
+        event_id=f"consent-{at_s}",
+        created_at=BEGAN + timedelta(seconds=at_s),
+        participant_id=name,
+        purposes=("voice",),
+        given=given,
+        recorded_by="me",
+    )
+
+
+@pytest.mark.parametrize(("at_s", "named"), [(None, [0, 2]), (0.05, []), (8.5, None)])
+def test_who_withdraws_is_known_by_voice_no_more_though_still_told_apart(
+    log: EventLog, at_s: float | None, named: list[int] | None
+) -> None:
+    if at_s is not None:
+        put(log, "meeting", [consent("ann", at_s, given=False)])
+    put(log, "audio", chunks(SOUND))
+    finish(log, known={"ann": np.eye(len(PITCHES_HZ), dtype=np.float32)[0]})
+    speakers = [one for one, _, _ in final(told(log))]
+    by_name = [place for place, one in enumerate(speakers) if one == "ann"]
+    if named is None:
+        assert 2 not in by_name, "said after they withdrew"
+    else:
+        assert by_name == named
+    assert speakers[1::2] == ["room-speaker-2", "room-speaker-3"]
+    assert speakers[2] in ("ann", "room-speaker-1")
 
 
 def test_the_end_of_the_meeting_makes_all_turns_final(log: EventLog) -> None:

@@ -1,6 +1,8 @@
 """Voices are kept only with consent, for their owner, and known by name in the sessions that begin after."""
 
+import json
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +10,30 @@ import pytest
 from typer.testing import CliRunner
 
 from rejoinder.cli import app
+from rejoinder.cli_consents import open_book
 from rejoinder.enrolled import VoiceStore, voice_of
+from schemas.meeting import Consent
 from tests.tones import ToneEncoder, ToneSegmenter, talk
+
+
+def agreed(name: str, entry: str = "e") -> Consent:
+    return Consent(
+        session_id="s",
+        event_id=entry,
+        created_at=datetime.now(UTC),
+        participant_id=name,
+        purposes=("voice",),
+        given=True,
+        recorded_by="me",
+    )
+
 
 VECTOR = np.array([0.6, 0.8], np.float32)
 
 
 def test_a_voice_is_known_to_its_owner_and_its_encoder_only(tmp_path: Path) -> None:
     store = VoiceStore(tmp_path)
-    store.add("me", "ann", VECTOR, model="tones", consent="by mail on 3 May")
+    store.add("me", "ann", VECTOR, model="tones", consent=agreed("ann"))
     ((name, vector),) = store.known("me", "tones")
     assert name == "ann"
     assert vector == pytest.approx(VECTOR)
@@ -24,20 +41,23 @@ def test_a_voice_is_known_to_its_owner_and_its_encoder_only(tmp_path: Path) -> N
     assert store.known("me", "another encoder") == []
 
 
-def test_a_voice_without_consent_is_not_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"given": False}, {"participant_id": "bob"}, {"purposes": ("audio",)}], ids=["no", "other", "else"]
+)
+def test_a_voice_without_its_owners_consent_is_not_kept(tmp_path: Path, wrong: dict[str, object]) -> None:
     store = VoiceStore(tmp_path)
     with pytest.raises(ValueError, match="consent"):
-        store.add("me", "ann", VECTOR, model="tones", consent="  ")
+        store.add("me", "ann", VECTOR, model="tones", consent=agreed("ann").model_copy(update=wrong))
     assert store.all() == ()
 
 
 def test_voices_survive_a_restart_are_replaced_and_deleted(tmp_path: Path) -> None:
     store = VoiceStore(tmp_path)
-    store.add("me", "ann", VECTOR, model="tones", consent="yes")
-    store.add("me", "ann", VECTOR[::-1], model="tones", consent="yes, again")
+    store.add("me", "ann", VECTOR, model="tones", consent=agreed("ann", "e1"))
+    store.add("me", "ann", VECTOR[::-1], model="tones", consent=agreed("ann", "e2"))
     again = VoiceStore(tmp_path)
     (kept,) = again.all()
-    assert (kept.consent, kept.vector) == ("yes, again", pytest.approx((0.8, 0.6)))
+    assert (kept.consent_id, kept.vector) == ("e2", pytest.approx((0.8, 0.6)))
     assert stat.S_IMODE((tmp_path / "voices.json").stat().st_mode) == 0o600
     assert again.remove("me", "ann")
     assert not again.remove("me", "ann")
@@ -60,13 +80,25 @@ def test_recordings_with_too_little_speech_or_two_people_are_refused() -> None:
         voice_of(two, ToneSegmenter(), ToneEncoder())
 
 
-def test_commands_list_and_remove_voices(tmp_path: Path) -> None:
-    VoiceStore(tmp_path).add("local", "ann", VECTOR, model="tones", consent="by mail on 3 May")
+def test_commands_list_and_remove_voices_and_the_ledger_keeps_both(tmp_path: Path) -> None:
+    with open_book(tmp_path, None, "local") as book:
+        given = book.record(book.enrolment(), "ann", ("voice",), given=True, how="by mail on 3 May")
+    VoiceStore(tmp_path).add("local", "ann", VECTOR, model="tones", consent=given)
     shown = CliRunner().invoke(app, ["voices", "list", "--data-dir", str(tmp_path)])
     assert "ann" in shown.output
     assert "by mail on 3 May" in shown.output
     assert CliRunner().invoke(app, ["voices", "remove", "ann", "--data-dir", str(tmp_path)]).exit_code == 0
     assert CliRunner().invoke(app, ["voices", "remove", "ann", "--data-dir", str(tmp_path)]).exit_code == 1
+    listed = CliRunner().invoke(app, ["consents", "list", "--data-dir", str(tmp_path)])
+    assert [line.split()[4] for line in listed.output.splitlines()] == ["given", "withdrawn"]
+
+
+def test_a_voice_kept_before_there_was_a_ledger_still_shows_its_consent(tmp_path: Path) -> None:
+    row = {"owner_id": "local", "name": "bob", "model": "tones", "consent": "in writing", "consented_at": "2026-01-01",
+           "vector": [1.0]}  # fmt: skip
+    (tmp_path / "voices.json").write_text(json.dumps([row]))
+    VoiceStore(tmp_path).add("local", "ann", VECTOR, model="tones", consent=agreed("ann"))
+    assert "in writing" in CliRunner().invoke(app, ["voices", "list", "--data-dir", str(tmp_path)]).output
 
 
 def test_a_file_that_is_no_sound_is_refused_with_the_reason(tmp_path: Path) -> None:
