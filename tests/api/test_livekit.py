@@ -134,6 +134,29 @@ def test_a_muted_microphone_is_silence_on_the_same_clock(client: httpx.Client, p
     assert not speech[first + 55 : again].any()
 
 
+def test_what_is_said_without_consent_is_dropped_and_listening_goes_on_once_it_is_given(
+    client: httpx.Client, place: Settings, tmp_path: Path
+) -> None:
+    session = open_session(client)
+
+    def consent(*, given: bool) -> None:
+        body = {"consents": [{"participant_id": "ann", "purposes": ["captions"], "given": given}]}
+        client.post(f"/api/sessions/{session}/consents", json=body).raise_for_status()
+
+    with speaking(client, session, "ann") as ann:
+        listened(place, session, "ann")
+        consent(given=False)
+        ann.do(f"say {sound(tmp_path, 1.0)}")
+        consent(given=True)
+        listened(place, session, "ann")
+        ann.do(f"say {sound(tmp_path, 1.0, 880.0)}")
+        wait_for(lambda: loud(stored(place, session, "ann")).sum() >= 45)
+    pcm = stored(place, session, "ann")
+    first = int(loud(pcm).argmax())
+    assert abs(pitch(pcm[first * 640 : (first + 40) * 640]) - 880) < 2
+    assert loud(pcm).sum() <= 55
+
+
 def test_two_who_speak_at_once_are_two_tracks_on_one_clock(
     client: httpx.Client, place: Settings, tmp_path: Path
 ) -> None:

@@ -121,6 +121,32 @@ def test_a_session_that_ends_ends_its_peers(client: httpx.Client, place: Setting
     asyncio.run(publish())
 
 
+def test_a_peer_whose_voice_may_not_be_stored_any_more_is_ended(client: httpx.Client, place: Settings) -> None:
+    session = open_session(client)
+    body = {"consents": [{"participant_id": "ann", "purposes": ["audio"], "given": False}]}
+
+    async def publish() -> int:
+        peer, location = await _published(client, session)
+        await asyncio.to_thread(wait_for, lambda: len(chunks(place.log_url, session)) > 2)
+        reply = await asyncio.to_thread(client.post, f"/api/sessions/{session}/consents", json=body)
+        stored = len(whole(chunks(place.log_url, session)))
+        assert reply.status_code == 201
+        await asyncio.to_thread(wait_for, lambda: client.delete(location).status_code == 404)
+        await peer.close()
+        return stored
+
+    stored = asyncio.run(publish())
+    # What was on its way to the log when it was recorded may still come: a piece of 0.1 s.
+    assert len(whole(chunks(place.log_url, session))) <= stored + 3_200
+    offer = client.post(
+        f"/api/sessions/{session}/whip",
+        params={"participant": "ann"},
+        content=b"v=0",
+        headers={"content-type": "application/sdp"},
+    )
+    assert offer.status_code == 403
+
+
 WRONG = {
     "no SDP": ("application/sdp", b"hello", 400),
     "empty": ("application/sdp", b"", 400),

@@ -84,7 +84,7 @@ def test_each_flow_in_a_process_of_its_own_answers_from_what_the_api_was_given(
     with (
         api(settings) as client,
         flows(settings, "utterances"),
-        flows(settings, "questions", "memory"),
+        flows(settings, "questions", "memory", "nudges"),
         flows(settings, "answers"),
     ):
         body = {"title": "Ports", "text": "The harbour of Vigo was built in 1881. Ships dock at pier nine."}
@@ -119,6 +119,14 @@ def test_each_flow_in_a_process_of_its_own_answers_from_what_the_api_was_given(
         # Words without a question are kept in memory once their speaker has been quiet: a timer in another process.
         say(client, session, ("c2", "ann", 20, 22, "We will meet on Friday.")).raise_for_status()
         wait_for(lambda: len(client.get(f"/api/sessions/{session}/memory").json()["said"]) == 4, 30)
+        # So are hints to the user; what a command records of consent beside them holds at once.
+        say(client, session, ("c3", "me", 30, 40, "word " * 60)).raise_for_status()
+        hinted = Follower(client.base_url, session, until="nudge")
+        wait_for(lambda: "nudge" in hinted.types(), 30)
+        withdrawn = ["consents", "withdraw", session, "me", "--log", kafka_url, "--data-dir", str(settings.data_dir)]
+        done = CliRunner().invoke(app, withdrawn)
+        assert done.exit_code == 0, done.output
+        wait_for(lambda: say(client, session, ("c4", "me", 50, 51, "Still?")).status_code == 403)
 
 
 def test_a_cluster_outlives_a_killed_member_and_goes_on_with_three_processes_instead_of_two(
