@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,7 @@ from api.errors import Problem, ProblemBody, install_errors
 from api.livekit_listening import RoomWatch
 from api.metrics import CountRequests, Metrics
 from api.pages import Pages
+from api.query_names import refuse_unknown_query
 from api.sessions_seen import SessionDirectory
 from api.tracing import TraceRequests
 from api.waking import SessionWaker
@@ -41,7 +43,13 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     pages = Pages(parts.log, parts.limits.stream_batch)
     tracks = Tracks(parts.log, parts.limits.audio)
     metrics = Metrics(parts.hops, parts.version)
-    door = Door(parts, SessionDirectory(parts.log), SessionWaker(parts.log), metrics, tracks, pages)
+    directory = SessionDirectory(parts.log)
+
+    def forget(session_id: str) -> None:
+        pages.forget()
+        directory.forget(session_id)
+
+    door = Door(parts, directory, SessionWaker(parts.log, forget), metrics, tracks, pages)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,6 +73,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
         docs_url="/api/docs",
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        dependencies=[Depends(_known_query)],
     )
     app.state.door = door
     install_errors(app)
@@ -99,6 +108,12 @@ def create_metrics_app(of: FastAPI) -> FastAPI:
     app.state.door, app.state.metrics_only = of.state.door, True
     app.include_router(health.metrics_router)
     return app
+
+
+async def _known_query(connection: HTTPConnection) -> None:
+    # A WebSocket can only be told what is wrong once it was accepted: its route asks by itself.
+    if connection.scope["type"] == "http":
+        refuse_unknown_query(connection)
 
 
 def begin_shutdown(app: FastAPI) -> None:

@@ -137,7 +137,10 @@ class Pages:
         while making.add(self._shown, AT_ONCE):
             await self.next_turn()
         page = making.page()
-        return self._keep(key, page) if joined and not self._log.erased(key[0]) else page
+        if self._log.erased(key[0]):
+            self._shown.forget()  # what was taken in after the erasure was told of
+            return page
+        return self._keep(key, page) if joined else page
 
     async def next_turn(self) -> None:
         """Wait until it is the caller's turn; whatever takes long and can wait asks for one."""
