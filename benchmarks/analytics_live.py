@@ -1,9 +1,11 @@
-"""What the analytics cost the live path: the embedded engine with them and without, in turn.
+"""What the analytics cost the live path: the embedded engine without them, and with them in two ways, in turn.
 
 ``uv run python -m benchmarks.analytics_live`` measures, as `benchmarks.latency` does, the time from a caption to its
-answer's first delta, the captions per second through utterances and questions, and the idle cost; each is measured
-without the analytics, with them, and so again, so that a machine that is slow at one time does not decide. The result
-is ``benchmarks/results/analytics_live.json``.
+answer's first delta, the captions per second through utterances and questions, and the idle cost; each without the
+analytics, with analytics that give way to flows that are behind (as in ``rejoinder up``), with analytics that do not,
+and so again in the other order, so that a machine that is slow at one time does not decide. Times of all turns are
+put together. With analytics the age of what they show is measured as well: from storing a caption to finding it by
+SQL. The result is ``benchmarks/results/analytics_live.json``.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import contextlib
 import json
 import os
 import platform
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,27 +26,39 @@ from benchmarks.latency import caption, idle_share, opened, path_ms, quantiles, 
 from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.records import new_record
+from flows.run import FlowRunner
 from rejoinder.analytics.owner import Analytics
+from rejoinder.engine import BEHIND_S
 from rejoinder.settings import Settings
 
 RESULTS = Path(__file__).parent / "results" / "analytics_live.json"
 WORDS = "and then we moved the service to the new cluster over the weekend"
 
 
+WAYS = ("without", "giving way", "steady")
+AGES = 4
+
+
 @contextlib.contextmanager
-def beside(log: EventLog, folder: Path, *, wanted: bool) -> Iterator[None]:
+def beside(log: EventLog, folder: Path, way: str, runners: list[FlowRunner]) -> Iterator[Analytics | None]:
     """Run the analytics beside what is measured, as `rejoinder up` does."""
-    analytics = Analytics(Settings(_env_file=None, data_dir=folder), log) if wanted else None
-    if analytics is not None:
-        analytics.start()
-        while not analytics.status().alive:
-            time.sleep(0.01)
-    yield
-    if analytics is not None:
-        analytics.stop()
+
+    def behind() -> bool:
+        return any(flow.behind_s > BEHIND_S for runner in runners for flow in runner.states())
+
+    if way == "without":
+        yield None
+        return
+    settings = Settings(_env_file=None, data_dir=folder)
+    analytics = Analytics(settings, log, busy=behind) if way == "giving way" else Analytics(settings, log)
+    analytics.start()
+    while not analytics.status().alive:
+        time.sleep(0.01)
+    yield analytics
+    analytics.stop()
 
 
-def backlog(log: EventLog, folder: Path, count: int, *, wanted: bool) -> dict[str, float]:
+def backlog(log: EventLog, folder: Path, count: int, way: str) -> int:
     """Give captions per second of the clock through utterances and questions while all of them lie there unread."""
     for first in range(0, count, 500):
         batch = [new_record("meeting", opened(f"s{number}")) for number in range(100)] if first == 0 else []
@@ -51,52 +66,83 @@ def backlog(log: EventLog, folder: Path, count: int, *, wanted: bool) -> dict[st
             text = "How many planets are there?" if number % 50 == 0 else WORDS
             batch.append(new_record("captions", caption(f"s{number % 100}", number, text)))
         log.append(batch)
-    with beside(log, folder, wanted=wanted):
-        runner = start(log, folder / "recovery")
+    runners: list[FlowRunner] = []
+    with beside(log, folder, way, runners):
+        runners.append(start(log, folder / "recovery"))
         began = time.perf_counter()
-        while any(flow.behind_records for flow in runner.states()[:2]):
+        while any(flow.behind_records for flow in runners[0].states()[:2]):
             time.sleep(0.02)
         spent = time.perf_counter() - began
-        runner.stop()
-    return {"captions_per_second": round(count / spent)}
+        runners[0].stop()
+    return round(count / spent)
 
 
-def once(count: int, captions: int, *, wanted: bool) -> dict[str, Any]:
-    """Measure with or without the analytics."""
+def ages_s(log: EventLog, analytics: Analytics) -> list[float]:
+    """Give how long it took until SQL found a caption that was just stored, seconds; at different times of a write."""
+    found = []
+    for number in range(AGES):
+        session = f"age{number}"
+        log.append([new_record("meeting", opened(session)), new_record("captions", caption(session, 1, WORDS))])
+        began = time.perf_counter()
+        while not analytics.store().one("SELECT count(*) FROM facts.captions WHERE session_id = ?", [session])[0]:
+            time.sleep(0.02)
+        found.append(round(time.perf_counter() - began, 2))
+        time.sleep(0.37 * number)
+    return found
+
+
+def once(count: int, captions: int, way: str) -> dict[str, Any]:
+    """Measure in one way."""
+    runners: list[FlowRunner] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log = open_log(f"sqlite:///{folder}/log.sqlite3")
-        with beside(log, folder, wanted=wanted):
-            runner = start(log, folder / "recovery")
+        with beside(log, folder, way, runners) as analytics:
+            runners.append(start(log, folder / "recovery"))
             path_ms(log, "warm", 10, 0.02)
             path = path_ms(log, "path", count, 0.02)
-            time.sleep(3)
-            idle = idle_share(6.0)
-            runner.stop()
+            ages = ages_s(log, analytics) if analytics is not None else []
+            time.sleep(4)
+            idle = idle_share(5.0)
+            runners[0].stop()
         log.close()
         (folder / "again").mkdir()
         log = open_log(f"sqlite:///{folder}/again/log.sqlite3")
-        found = backlog(log, folder / "again", captions, wanted=wanted)
+        rate = backlog(log, folder / "again", captions, way)
         log.close()
-    return {"first_delta_ms": quantiles(path["answers"]), "idle_share_of_a_core": round(idle, 3), **found}
+    return {"ms": path["answers"], "idle": idle, "captions_per_second": rate, "ages_s": ages}
+
+
+def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put the turns of one way together."""
+    ages = [age for run in runs for age in run["ages_s"]]
+    return {
+        "first_delta_ms": quantiles([one for run in runs for one in run["ms"]]),
+        "first_delta_p99_ms_by_turn": [quantiles(run["ms"])["p99"] for run in runs],
+        "captions_per_second": [run["captions_per_second"] for run in runs],
+        "idle_share_of_a_core": [round(run["idle"], 3) for run in runs],
+        "age_s": {"median": statistics.median(ages), "max": max(ages)} if ages else None,
+    }
 
 
 def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--captions", type=int, default=40_000)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--count", type=int, default=250)
+    parser.add_argument("--captions", type=int, default=20_000)
+    parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--json", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    found: dict[str, list[dict[str, Any]]] = {"without": [], "with": []}
-    for _ in range(chosen.turns):
-        for which, all_of in found.items():
-            all_of.append(once(chosen.count, chosen.captions, wanted=which == "with"))
-            print(which, json.dumps(all_of[-1]), flush=True)
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    for turn in range(chosen.turns):
+        for way in WAYS if turn % 2 == 0 else reversed(WAYS):
+            runs[way].append(once(chosen.count, chosen.captions, way))
+            print(way, json.dumps(together(runs[way][-1:])), flush=True)
     machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-    chosen.json.write_text(json.dumps({"machine": machine, **found}, indent=1) + "\n")
+    about = {"machine": machine, "answers": chosen.count, "captions": chosen.captions, "turns": chosen.turns}
+    result = {**about, **{way: together(found) for way, found in runs.items()}}
+    chosen.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
