@@ -11,7 +11,20 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import answers, audio, audio_posts, captions, coaching, health, livekit, minutes, sessions, stream, whip
+from api import (
+    answers,
+    audio,
+    audio_posts,
+    captions,
+    coaching,
+    feedback,
+    health,
+    livekit,
+    minutes,
+    sessions,
+    stream,
+    whip,
+)
 from api.audio_tracks import Tracks
 from api.deps import ApiParts, Door
 from api.errors import Problem, ProblemBody, install_errors
@@ -81,7 +94,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     routers = [*watching, *parts.routers] if doors == "health" else [answers.ask_router, *watching, *parts.routers]
     if doors == "all":
         sound = [audio.router, audio_posts.router, whip.router, livekit.router]
-        told = [stream.router, answers.router, minutes.router, coaching.router]
+        told = [stream.router, answers.router, feedback.router, minutes.router, coaching.router]
         routers = [sessions.router, captions.router, *sound, *told, *routers]
     for router in routers:
         app.include_router(router)

@@ -54,7 +54,7 @@ class _Seen:
         200: {
             "description": "Server-sent events. With an id (the cursor) and the record as data: opened, joined, left, "
             "shared, agenda, noted, closed, caption, audio_gap, transcription_lag, question, question_withdrawn, "
-            "answer_delta, answer, answer_failed, memory_update. Without an id: lag, resync, end.",
+            "answer_delta, answer, answer_failed, memory_update, feedback. Without an id: lag, resync, end.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The session is over and this cursor has seen all of it."},

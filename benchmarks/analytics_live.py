@@ -4,8 +4,9 @@
 answer's first delta, the captions per second through utterances and questions, and the idle cost; each without the
 analytics, with analytics that give way to flows that are behind (as in ``rejoinder up``), with analytics that do not,
 and so again in the other order, so that a machine that is slow at one time does not decide. Times of all turns are
-put together. With analytics the age of what they show is measured as well: from storing a caption to finding it by
-SQL. The result is ``benchmarks/results/analytics_live.json``.
+put together. How much of a core the threads of the analytics took meanwhile is read off their own clocks, which other
+programs on the machine do not disturb. With analytics the age of what they show is measured as well: from storing a
+caption to finding it by SQL. The result is ``benchmarks/results/analytics_live.json``.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import os
 import platform
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,8 +60,32 @@ def beside(log: EventLog, folder: Path, way: str, runners: list[FlowRunner]) -> 
     analytics.stop()
 
 
-def backlog(log: EventLog, folder: Path, count: int, way: str) -> int:
-    """Give captions per second of the clock through utterances and questions while all of them lie there unread."""
+class OwnTime:
+    """The processor time that the threads of the analytics take."""
+
+    def __init__(self) -> None:
+        """Begin to measure."""
+        self._began, self._spent = time.perf_counter(), self._now()
+
+    @staticmethod
+    def _now() -> float:
+        spent = 0.0
+        for thread in threading.enumerate():
+            if thread.name.startswith("analytics"):
+                fields = Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(")")[2].split()
+                spent += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return spent
+
+    def share(self) -> float:
+        """Give the part of a core that they took since the beginning."""
+        return round((self._now() - self._spent) / (time.perf_counter() - self._began), 3)
+
+
+def backlog(log: EventLog, folder: Path, count: int, way: str) -> tuple[int, float]:
+    """Give captions per second of the clock through utterances and questions while all of them lie there unread.
+
+    And the part of a core that the analytics took of it.
+    """
     for first in range(0, count, 500):
         batch = [new_record("meeting", opened(f"s{number}")) for number in range(100)] if first == 0 else []
         for number in range(first, first + 500):
@@ -69,12 +95,12 @@ def backlog(log: EventLog, folder: Path, count: int, way: str) -> int:
     runners: list[FlowRunner] = []
     with beside(log, folder, way, runners):
         runners.append(start(log, folder / "recovery"))
-        began = time.perf_counter()
+        began, own = time.perf_counter(), OwnTime()
         while any(flow.behind_records for flow in runners[0].states()[:2]):
             time.sleep(0.02)
-        spent = time.perf_counter() - began
+        spent, share = time.perf_counter() - began, own.share()
         runners[0].stop()
-    return round(count / spent)
+    return round(count / spent), share
 
 
 def ages_s(log: EventLog, analytics: Analytics) -> list[float]:
@@ -100,7 +126,9 @@ def once(count: int, captions: int, way: str) -> dict[str, Any]:
         with beside(log, folder, way, runners) as analytics:
             runners.append(start(log, folder / "recovery"))
             path_ms(log, "warm", 10, 0.02)
+            own = OwnTime()
             path = path_ms(log, "path", count, 0.02)
+            live = own.share()
             ages = ages_s(log, analytics) if analytics is not None else []
             time.sleep(4)
             idle = idle_share(5.0)
@@ -108,9 +136,10 @@ def once(count: int, captions: int, way: str) -> dict[str, Any]:
         log.close()
         (folder / "again").mkdir()
         log = open_log(f"sqlite:///{folder}/again/log.sqlite3")
-        rate = backlog(log, folder / "again", captions, way)
+        rate, behind = backlog(log, folder / "again", captions, way)
         log.close()
-    return {"ms": path["answers"], "idle": idle, "captions_per_second": rate, "ages_s": ages}
+    own_shares = {"live": live, "behind": behind}
+    return {"ms": path["answers"], "idle": idle, "captions_per_second": rate, "ages_s": ages, "own": own_shares}
 
 
 def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -121,6 +150,7 @@ def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "first_delta_p99_ms_by_turn": [quantiles(run["ms"])["p99"] for run in runs],
         "captions_per_second": [run["captions_per_second"] for run in runs],
         "idle_share_of_a_core": [round(run["idle"], 3) for run in runs],
+        "own_share_of_a_core": {phase: [run["own"][phase] for run in runs] for phase in ("live", "behind")},
         "age_s": {"median": statistics.median(ages), "max": max(ages)} if ages else None,
     }
 

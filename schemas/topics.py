@@ -7,6 +7,7 @@ from schemas.answers import AnswerRecord
 from schemas.audio import AudioChunk
 from schemas.dead_letters import DeadLetterRecord
 from schemas.errors import UnknownTopic
+from schemas.feedback import Feedback
 from schemas.meeting import MeetingEvent
 from schemas.memory import MemoryUpdate
 from schemas.progress import ProgressRecord
@@ -59,10 +60,11 @@ TOPICS: dict[str, Topic] = {
         Topic("usage", Usage, "usage", None, "metered seconds and tokens"),
         Topic("progress", ProgressRecord, "every flow", HOUR_S, "how far flows in processes of their own have come"),
         Topic("dead-letters", DeadLetterRecord, "every flow", 30 * DAY_S, "records that could not be processed"),
+        Topic("feedback", Feedback, "api", None, "what users think of answers"),
     )
 }
 
-SHOWN_TOPICS: tuple[str, ...] = ("meeting", "captions", "questions", "answers", "memory")
+SHOWN_TOPICS: tuple[str, ...] = ("meeting", "captions", "questions", "answers", "memory", "feedback")
 """What a client of a session sees on its stream."""
 
 

@@ -12,6 +12,7 @@ from eventlog.base import EventLog
 from flows.analytics import Pace
 from flows.analytics_run import AnalyticsRunner, load_once
 from rejoinder.analytics.local_door import LocalDoor
+from rejoinder.analytics.prices import read_prices
 from rejoinder.analytics.quality import Finding, check_quality
 from rejoinder.analytics.store import AnalyticsStore, Stopped, StoreLimits
 from rejoinder.analytics.tables import TABLES
@@ -135,7 +136,9 @@ class Analytics:
     def _open(self) -> None:
         settings = self._settings
         limits = replace(limits_of(settings), threads=1) if self._gentle else limits_of(settings)
+        prices = read_prices(settings.prices_file)
         store = AnalyticsStore(store_path(settings.data_dir), limits)
+        store.set_prices(prices)
         flush_rows = GENTLE_ROWS if self._gentle else FLUSH_ROWS
         self._writer = StoreWriter(
             store, texts=settings.analytics_texts, erased=self._log.erased, flush_rows=flush_rows
