@@ -44,6 +44,7 @@ class Topic:
 
 
 # Every topic is keyed by session_id, so the order of a session's records holds within a topic.
+# Logs and cursors know a topic by its place here: a new one goes to the end.
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
