@@ -20,6 +20,7 @@ from schemas.answers import Citation, Grounded, answer_id_of
 from schemas.base import Identifier, derive_id
 from schemas.codec import decode
 from schemas.errors import SchemaError
+from schemas.feedback import Feedback, Verdict
 from schemas.meeting import MeetingOpened
 from schemas.questions import Question, QuestionWithdrawn
 
@@ -35,6 +36,7 @@ STATUS_OF_FAILURE = {"timeout": 504, "unavailable": 503, "rejected": 502, "broke
 class AnswerShown(BaseModel):
     """A question with what became of it."""
 
+    session_id: str = ""
     question_id: str
     question: str
     asked_by: str = ""
@@ -54,6 +56,8 @@ class AnswerShown(BaseModel):
     total_ms: float | None = None
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
+    verdict: Verdict | None = None
+    comment: str = ""
 
 
 class AnswerList(BaseModel):
@@ -69,10 +73,20 @@ class AnswerBoard:
     def __init__(self) -> None:
         self.rows: dict[str, AnswerShown] = {}
         self._tries: dict[str, int] = {}
+        self._ratings: dict[str, Feedback] = {}
+
+    def rated(self) -> list[AnswerShown]:
+        """Give all rows in the order they were asked, each with its newest rating."""
+        for row in self.rows.values():
+            if (rating := self._ratings.get(row.answer_id)) is not None:
+                row.verdict, row.comment = rating.verdict, rating.comment
+        return list(self.rows.values())
 
     def take(self, record: Any) -> None:
-        """Take a record of the topics `questions` and `answers`."""
+        """Take a record of the topics `questions`, `answers` and `feedback`."""
         match record.type:
+            case "feedback":
+                self._ratings[record.answer_id] = record
             case "question":
                 self._question(record)
             case "question_withdrawn":
@@ -86,6 +100,7 @@ class AnswerBoard:
         if row is not None and row.revision >= question.revision:
             return
         self.rows[question.question_id] = AnswerShown(
+            session_id=question.session_id,
             question_id=question.question_id,
             question=question.text,
             asked_by=question.speaker_name,
@@ -123,8 +138,9 @@ async def get_answers(request: Request, session_id: SessionPath, caller: Current
     door = door_of(request)
     await door.session(session_id, caller)
     board = AnswerBoard()
-    cursor = await asyncio.to_thread(read_records, door, session_id, ["questions", "answers"], board.take)
-    return AnswerList(answers=list(board.rows.values()), cursor=cursor)
+    topics = ["questions", "answers", "feedback"]
+    cursor = await asyncio.to_thread(read_records, door, session_id, topics, board.take)
+    return AnswerList(answers=board.rated(), cursor=cursor)
 
 
 def read_records(door: Door, session_id: str, topics: list[str], take: Any) -> str:

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,7 @@ from api import (
     captions,
     coaching,
     consents,
+    feedback,
     health,
     livekit,
     minutes,
@@ -31,6 +33,7 @@ from api.errors import Problem, ProblemBody, install_errors
 from api.livekit_listening import RoomWatch
 from api.metrics import CountRequests, Metrics
 from api.pages import Pages
+from api.query_names import refuse_unknown_query
 from api.sessions_seen import SessionDirectory
 from api.tracing import TraceRequests
 from api.waking import SessionWaker
@@ -61,7 +64,11 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
 
     tracks = Tracks(parts.log, parts.limits.audio, allow)
     metrics = Metrics(parts.hops, parts.version)
-    door = Door(parts, sessions_seen, SessionWaker(parts.log), metrics, tracks, pages)
+    def forget(session_id: str) -> None:
+        pages.forget()
+        sessions_seen.forget(session_id)
+
+    door = Door(parts, sessions_seen, SessionWaker(parts.log, forget), metrics, tracks, pages)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,6 +92,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
         docs_url="/api/docs",
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        dependencies=[Depends(_known_query)],
     )
     app.state.door = door
     install_errors(app)
@@ -92,7 +100,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     routers = [*watching, *parts.routers] if doors == "health" else [answers.ask_router, *watching, *parts.routers]
     if doors == "all":
         sound = [audio.router, audio_posts.router, whip.router, livekit.router]
-        told = [stream.router, answers.router, minutes.router, coaching.router]
+        told = [stream.router, answers.router, feedback.router, minutes.router, coaching.router]
         routers = [sessions.router, consents.router, captions.router, *sound, *told, *routers]
     for router in routers:
         app.include_router(router)
@@ -119,6 +127,12 @@ def create_metrics_app(of: FastAPI) -> FastAPI:
     app.state.door, app.state.metrics_only = of.state.door, True
     app.include_router(health.metrics_router)
     return app
+
+
+async def _known_query(connection: HTTPConnection) -> None:
+    # A WebSocket can only be told what is wrong once it was accepted: its route asks by itself.
+    if connection.scope["type"] == "http":
+        refuse_unknown_query(connection)
 
 
 def begin_shutdown(app: FastAPI) -> None:

@@ -16,6 +16,7 @@ from api.audio_tracks import Piece, Track, first_sample
 from api.consent_gate import check_sound
 from api.deps import Door, caller_on, door_of
 from api.errors import Problem, problem_of
+from api.query_names import refuse_unknown_query
 from api.sessions import SessionPath
 from schemas.audio import SAMPLE_RATE_HZ
 from schemas.base import Identifier
@@ -142,6 +143,7 @@ class _Connection:
 
     async def _begin(self) -> None:
         door, track = self._door, self._track
+        refuse_unknown_query(self._socket)
         _refuse_foreign_page(self._socket, door.parts.cors_origins)
         caller = caller_on(self._socket)
         session = await door.session(track.session_id, caller)

@@ -12,6 +12,7 @@ from anyio import CapacityLimiter
 from api.audio_decoding import Decoder
 from api.audio_limits import AudioLimits
 from api.errors import Problem
+from api.tracing import current_trace
 from eventlog.base import Appended, EventLog, NewRecord
 from eventlog.records import new_record
 from operators.resampling import Resampler, ResamplerState
@@ -173,7 +174,7 @@ class Track:
         records, place = [], self.here
         for number, piece in enumerate(pieces):
             chunk, place = self._chunk(place, piece, event_ids[number] if event_ids else None)
-            records.append(new_record("audio", chunk))
+            records.append(new_record("audio", chunk, current_trace()))
         stored = await self._stored(records)
         if any(one.repeat for one in stored):
             # Another process took this place first, or a write that was given up arrived after all.

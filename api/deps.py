@@ -44,6 +44,7 @@ __all__ = [
     "caller_of",
     "caller_on",
     "door_of",
+    "takes_key_in_query",
 ]
 
 
@@ -179,9 +180,12 @@ def token_of(request: HTTPConnection) -> str | None:
         return token.strip()
     if key := request.headers.get("x-api-key"):
         return key
-    if request.scope["type"] == "websocket" or request.url.path.endswith("/stream"):
-        return request.query_params.get("key")
-    return None
+    return request.query_params.get("key") if takes_key_in_query(request) else None
+
+
+def takes_key_in_query(request: HTTPConnection) -> bool:
+    """Say whether the API key may stand in the address: where browsers cannot send headers."""
+    return request.scope["type"] == "websocket" or request.url.path.endswith("/stream")
 
 
 def caller_of(request: Request) -> Caller:

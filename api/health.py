@@ -7,11 +7,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from api.deps import door_of
+from api.errors import PROBLEMS
 
 __all__ = ["metrics_router", "router"]
 
-router = APIRouter(tags=["health"])
-metrics_router = APIRouter(tags=["health"])
+_REFUSED: dict[int | str, dict[str, Any]] = {422: PROBLEMS[422]}
+
+router = APIRouter(tags=["health"], responses=_REFUSED)
+metrics_router = APIRouter(tags=["health"], responses=_REFUSED)
 
 
 class FlowShown(BaseModel):

@@ -25,9 +25,10 @@ COST = 300
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One event of a page: the record it begins with, where to go on after it, and its bytes."""
+    """One event of a page: when its first record was made and in which trace, where to go on, and its bytes."""
 
     at_s: float
+    trace: str
     cursor: str
     shown: Shown
     event: bytes
@@ -137,7 +138,10 @@ class Pages:
         while making.add(self._shown, AT_ONCE):
             await self.next_turn()
         page = making.page()
-        return self._keep(key, page) if joined and not self._log.erased(key[0]) else page
+        if self._log.erased(key[0]):
+            self._shown.forget()  # what was taken in after the erasure was told of
+            return page
+        return self._keep(key, page) if joined else page
 
     async def next_turn(self) -> None:
         """Wait until it is the caller's turn; whatever takes long and can wait asks for one."""
@@ -194,4 +198,4 @@ class _Making:
 
     def _pieces(self) -> Iterator[Piece]:
         for lying, cursor, shown, texts in self._found:
-            yield Piece(lying.at_s, cursor, shown, shown.event(cursor, "".join(texts)))
+            yield Piece(lying.at_s, lying.trace, cursor, shown, shown.event(cursor, "".join(texts)))

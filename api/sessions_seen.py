@@ -75,6 +75,12 @@ class SessionDirectory:
                     self._found.popitem(last=False)
         return seen.get(session_id)
 
+    def forget(self, session_id: str) -> None:
+        """Forget a session that was erased."""
+        with self._lock:
+            self._all.pop(session_id, None)
+            self._found.pop(session_id, None)
+
     def owned(self, session_id: str, owner_id: str) -> SessionSeen:
         """Give a session of this owner.
 

@@ -19,6 +19,7 @@ from api.errors import PROBLEMS, Problem
 from api.pages import Page
 from api.sessions import SessionPath
 from api.shown import Shown
+from operators.tracing import is_sampled
 from schemas.errors import LogError, OffsetGone
 
 __all__ = ["router"]
@@ -41,6 +42,7 @@ class _Seen:
     """What one stream must remember: answers that are closed, questions that wait, whether the session is over."""
 
     closed_answers: set[str] = field(default_factory=set)
+    begun_answers: set[str] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
     over: bool = False
 
@@ -52,7 +54,7 @@ class _Seen:
         200: {
             "description": "Server-sent events. With an id (the cursor) and the record as data: opened, joined, left, "
             "shared, agenda, noted, consent, closed, caption, audio_gap, transcription_lag, question, "
-            "question_withdrawn, answer_delta, answer, answer_failed, memory_update, nudge. "
+            "question_withdrawn, answer_delta, answer, answer_failed, memory_update, nudge, feedback. "
             "Without an id: lag, resync, end.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
@@ -146,6 +148,7 @@ class _Follower:
         self._began: tuple[float, float] | None = None
         self._behind = True
         self._seen = _Seen()
+        self._opened_s = time.time()
         self._lag: float = 0.0
         self._lag_at = 0.0
 
@@ -211,6 +214,7 @@ class _Follower:
                 told = b"".join(piece.event for piece, wish in zip(page.pieces, wanted, strict=True) if wish)
             if told:
                 yield told
+                self._trace_sent(page)
             return
         for piece in page.pieces:
             if not await self._due(piece.at_s, self._speed):
@@ -219,6 +223,20 @@ class _Follower:
             if self._wanted(piece.shown):
                 yield piece.event
         self._cursor = page.cursor
+
+    def _trace_sent(self, page: Page) -> None:
+        """Note as spans how long first pieces of answers took to this client; what it catches up with is none."""
+        tracer = self._door.parts.tracer
+        if tracer is None:
+            return
+        for piece in page.pieces:
+            answer_id = piece.shown.answer_id
+            if piece.shown.type != "answer_delta" or answer_id in self._seen.begun_answers:
+                continue
+            self._seen.begun_answers.add(answer_id)
+            if piece.at_s >= self._opened_s and is_sampled(piece.trace):
+                about = {"session.id": self._session_id, "answer.id": answer_id}
+                tracer.begin("first piece sent", piece.trace, piece.at_s, about).end()
 
     def _wanted(self, record: Shown) -> bool:
         """Keep track of the answers, and leave out pieces that come after their answer was closed."""

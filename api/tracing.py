@@ -12,14 +12,25 @@ __all__ = ["TraceRequests", "current_trace"]
 
 logger = structlog.get_logger("api")
 
-_trace: ContextVar[str] = ContextVar("rejoinder_trace", default="")
+
+class _Request:
+    """The request that is being answered; what it started and left running has none."""
+
+    __slots__ = ("trace",)
+
+    def __init__(self, trace: str) -> None:
+        self.trace = trace
+
+
+_request: ContextVar[_Request | None] = ContextVar("rejoinder_request", default=None)
 TRACED = ("POST", "PUT", "DELETE")
 """Requests that put something into the log; reading and following begin no traces."""
 
 
 def current_trace() -> str:
-    """Give the ``traceparent`` of the request that is being answered; "" where traces are off."""
-    return _trace.get()
+    """Give the ``traceparent`` of the request that is being answered; "" where traces are off, or after its answer."""
+    request = _request.get()
+    return request.trace if request is not None else ""
 
 
 class TraceRequests:
@@ -35,11 +46,12 @@ class TraceRequests:
             await self._app(scope, receive, send)
             return
         structlog.contextvars.clear_contextvars()
-        _trace.set("")
+        request = _Request("")
+        _request.set(request)
         began, span, status = time.perf_counter(), None, 0
         if self._tracer is not None and scope["method"] in TRACED:
             span = self._tracer.begin("request", _sent(scope))
-            _trace.set(span.trace)
+            request.trace = span.trace
             structlog.contextvars.bind_contextvars(trace_id=trace_id_of(span.trace))
 
         async def noting(message: Message) -> None:
@@ -51,6 +63,7 @@ class TraceRequests:
         try:
             await self._app(scope, receive, noting)
         finally:
+            request.trace = ""  # a connection that it opened may go on for hours
             route = getattr(scope.get("route"), "path", "other")
             spent_ms = round((time.perf_counter() - began) * 1000, 1)
             if span is not None:

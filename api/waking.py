@@ -1,4 +1,4 @@
-"""Wakes the streams of a session when the log got something for it."""
+"""Wakes the streams of a session when the log got something for it, and tells when a session was erased."""
 
 import asyncio
 import threading
@@ -13,9 +13,12 @@ __all__ = ["SessionWaker"]
 class SessionWaker:
     """One subscription to the log for all streams of this process."""
 
-    def __init__(self, log: EventLog) -> None:
-        """Prepare; `start` subscribes."""
-        self._log = log
+    def __init__(self, log: EventLog, forget: Callable[[str], None]) -> None:
+        """Prepare; `start` subscribes.
+
+        `forget` is called in the event loop with each session that was erased, whichever process on the log did it.
+        """
+        self._log, self._forget = log, forget
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._touched: set[str] = set()
@@ -32,8 +35,8 @@ class SessionWaker:
         self._end()
 
     def _notify(self, keys: frozenset[str]) -> None:
-        # Called by the log's writer for every commit: keys nobody waits for cost a set look-up only.
-        wanted = [key for key in keys if key in self._waiting]
+        # Called by the log's writer for every commit: keys nobody waits for cost two set look-ups only.
+        wanted = [key for key in keys if key in self._waiting or self._log.erased(key)]
         if not wanted or self._loop is None:
             return
         with self._lock:
@@ -49,6 +52,8 @@ class SessionWaker:
         with self._lock:
             touched, self._touched = self._touched, set()
         for key in touched:
+            if self._log.erased(key):
+                self._forget(key)
             for event in self._waiting.get(key, ()):
                 event.set()
 

@@ -136,7 +136,12 @@ def fill(store: AnalyticsStore, sessions: int) -> None:
            f" 'Half an hour' AS title, 'en' AS language, false AS hidden, 0 AS collections, {opened} AS opened_at,"
            f" {opened} + INTERVAL 30 MINUTE AS closed_at, 'ended' AS close_reason")  # fmt: skip
     times = "i * 6.0 AS start_s, i * 6.0 + 3 + hash(n, i) % 100 / 50.0 AS end_s, 13 AS words, 66 AS chars"
-    insert("captions", "n, i", f"'c' || i AS caption_id, 'ann' AS speaker, {times}, true AS final", count=UTTERANCES)
+    insert(
+        "captions",
+        "n, i",
+        f"'c' || i AS caption_id, 'ann' AS speaker, {times}, true AS final, true AS heard",
+        count=UTTERANCES,
+    )
     insert("utterances", "n, i", "md5('u' || n || '-' || i) AS utterance_id, 'me' AS speaker_id, 'Me' AS speaker_name,"
            f" '' AS role, i % 2 = 1 AS is_user, {times}, 1 AS captions", count=UTTERANCES)  # fmt: skip
     asked, answered = (
@@ -153,6 +158,10 @@ def fill(store: AnalyticsStore, sessions: int) -> None:
            count=QUESTIONS)  # fmt: skip
     insert("notes", "n, i", "'n' || i AS note_id, 'topic' AS kind, 1 AS utterances, false AS dropped,"
            " 'topic ' || (n * i % 70) AS text", count=UTTERANCES // 10)  # fmt: skip
+    insert("feedback", "n, i", f"{answered}, CASE WHEN (n + i) % 4 = 0 THEN 'wrong' ELSE 'useful' END AS verdict,"
+           " 0 AS comment_chars", "i * 60 + 9", QUESTIONS)  # fmt: skip
+    store.set_prices([("prompt_tokens", "m", 2e-6, "EUR"), ("answer_tokens", "m", 8e-6, "EUR"),
+                      ("audio_seconds", "", 1e-4, "EUR")])  # fmt: skip
 
 
 def warm_ms(ask: Callable[[], Any], times: int = 5) -> float:

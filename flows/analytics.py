@@ -6,7 +6,7 @@ other without merging them by time.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -29,7 +29,7 @@ logger = structlog.get_logger("flows")
 
 ANALYTICS_TOPICS = (
     "meeting", "captions", "speaker-turns", "utterances", "questions", "memory", "answers", "usage", "progress",
-    "dead-letters",
+    "dead-letters", "feedback",
 )  # fmt: skip
 """All but `audio`: its records are samples, which say nothing that captions, turns and usage do not say shorter."""
 NAME = "analytics"
@@ -38,6 +38,8 @@ GENTLE_RECORDS = 200
 BREATH_RECORDS, BREATH_S = 16, 5e-5
 """A thread that computes holds the interpreter for 5 ms when others want it, each time they want it: beside live flows
 it lets go by itself every few records."""
+BUSY_SHARE, BUSY_LOOK_S = 0.04, 0.5
+"""The part of the time it works while the live flows are behind, and how often it looks whether they still are."""
 QUIET_S = 10.0
 """What lies before an end may be no record for us (an erased session, a repeat on a broker): after so long without one,
 there is none."""
@@ -90,12 +92,15 @@ class Pace:
         look_s: Seconds between two looks when there was nothing to read.
         share: The part of the time it may work while there is a backlog, 0-1; less than 1 leaves the rest of a
             process its turn.
+        busy: Says whether the live flows of this process are behind; then nearly all of the time is theirs. Asked only
+            where `share` is less than 1.
         finishing: End where the topics end, instead of waiting for more.
         buries: Write a dead letter for what cannot be read. Whoever reads again what was read once leaves it.
     """
 
     look_s: float = 0.25
     share: float = 1.0
+    busy: Callable[[], bool] = lambda: False
     finishing: bool = False
     buries: bool = True
 
@@ -179,6 +184,8 @@ class _Partition(StatefulSourcePartition[Read, dict[str, int]]):
         # What follows a batch runs in this thread before the next call, so its own clock knows it all.
         spent = time.thread_time() - self._spent_s
         until = self._began_s + spent / self._pace.share
+        if now >= until and self._pace.busy():
+            until = min(self._began_s + spent / BUSY_SHARE, now + BUSY_LOOK_S)
         if now < until:
             self._awake_s = until
             return True

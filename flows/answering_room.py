@@ -14,6 +14,7 @@ import structlog
 
 from operators.answering import AnswerContext, AnswerDone, Answering, AnswerText
 from schemas.errors import EngineError, ModelFailed
+from schemas.hops import Timings
 from schemas.questions import Question
 
 __all__ = ["AnsweringRoom", "Call"]
@@ -63,6 +64,11 @@ class AnsweringRoom:
         self._places: asyncio.Semaphore | None = None
         self.waiting, self.running = 0, 0  # calls; changed in the room's own thread alone
         self._thread.start()
+
+    @property
+    def embedding(self) -> Timings | None:
+        """Where the time of text vectors is counted, if anywhere."""
+        return self._answering.embedding
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

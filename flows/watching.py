@@ -9,11 +9,13 @@ from typing import Any
 import structlog
 from bytewax.operators import StatefulBatchLogic
 
+from flows.heard import SoundTimes
 from flows.logic import Arrived
 from flows.marks import Mark
 from flows.traced import Traced
 from operators.tracing import Tracer, is_sampled, trace_id_of
 from schemas.answers import Answer, AnswerFailed
+from schemas.audio import AudioChunk
 from schemas.hops import HopCounts
 from schemas.questions import Question
 from schemas.speech import Caption
@@ -40,6 +42,8 @@ class Watched(StatefulBatchLogic[Arrived | Mark, Any, Any]):
     def on_batch(self, values: list[Arrived | Mark]) -> Made:
         """Pass a batch on and count its time."""
         began = time.perf_counter()
+        if self._tracing is not None and self._flow == "captions":
+            self._tracing.hear(values)
         if self._tracing is None or not self._tracing.wanted(values):
             made = self._inner.on_batch(values)
         else:
@@ -136,6 +140,13 @@ class _Tracing:
     def __init__(self, flow: str, tracer: Tracer) -> None:
         self.flow, self.tracer = flow, tracer
         self._known: OrderedDict[str, str] = OrderedDict()
+        self._sound = SoundTimes()
+
+    def hear(self, values: Sequence[Arrived | Mark]) -> None:
+        """Remember when sound came, and the trace of the request that brought it."""
+        for value in values:
+            if isinstance(value, Arrived) and isinstance(value.record, AudioChunk):
+                self._sound.note(value.record, value.at_s, value.trace)
 
     def wanted(self, values: Sequence[Arrived | Mark]) -> bool:
         return any(not isinstance(value, Mark) and value.trace for value in values)
@@ -159,10 +170,10 @@ class _Tracing:
             trace = self._known.get(record.question_id, "")
             if trace and isinstance(record, Answer | AnswerFailed):
                 trace = self._answer(record, trace)
+        elif self.flow == "captions" and isinstance(record, Caption):
+            trace = self._heard(record) if record.final else ""
         elif not trace:
             trace = self._known.get(record.session_id, "")
-            if not trace and self.flow == "captions" and isinstance(record, Caption) and record.final:
-                trace = self._heard(record)
         return Traced(record, trace) if trace else record
 
     def _answer(self, record: Answer | AnswerFailed, parent: str) -> str:
@@ -181,8 +192,15 @@ class _Tracing:
         return span.trace
 
     def _heard(self, record: Caption) -> str:
-        """Begin the trace of a caption that was heard in sound."""
-        span = self.tracer.begin("caption heard", about={"session.id": record.session_id})
+        """Give a caption its span, from the making of its last sound on.
+
+        It goes on with the trace of the request that brought that sound, or begins one where sound came over a
+        connection that stays open.
+        """
+        came = self._sound.of(record)
+        about: dict[str, str | int | float] = {"session.id": record.session_id, "track": record.track or ""}
+        about["sound_s"] = round(record.end_s - record.start_s, 2)
+        span = self.tracer.begin("caption heard", came.trace if came else "", came.at_s if came else None, about)
         span.end()
         return span.trace
 

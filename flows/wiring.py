@@ -168,6 +168,8 @@ class Wiring:
     def _builder(self, name: str, clock: FlowClock | None) -> Callable[[Any], Any]:
         if name == "answers":
             assert self.room is not None  # noqa: S101 - whoever wires answers has a room for them
+            if self.room.embedding is not None:
+                self.counts[name].model["embedding"] = self.room.embedding
             return AnswersLogic.builder(self.room, self.log, self.attempt, self.answers, clock)
         if name == "captions":
             assert self.hearing is not None  # noqa: S101 - whoever wires captions has models for them

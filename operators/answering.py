@@ -17,6 +17,7 @@ from operators.safety import HELP, in_danger
 from schemas.answers import Cause, Citation, Grounded, Passage, PassageUsed, Receipt
 from schemas.base import derive_id
 from schemas.errors import ModelFailed
+from schemas.hops import Timings
 from schemas.memory import Note, Said
 from schemas.questions import Question
 
@@ -83,6 +84,7 @@ class Answering:
         prompts: The wording of prompts.
         careful: Ask the model only when a sentence probably answers, else point to what is nearest; for small models,
             which rather invent than refuse.
+        embedding: Where whoever made the search counts the time of its text vectors; None = nowhere.
     """
 
     search: PassageSearch
@@ -91,6 +93,7 @@ class Answering:
     prompt_chars: int = 9_000
     prompts: PromptSet = PLAIN
     careful: bool = False
+    embedding: Timings | None = None
 
     async def answer(self, question: Question, context: AnswerContext) -> AsyncGenerator[AnswerText | AnswerDone, None]:
         """Give pieces of text and then exactly one `AnswerDone`.

@@ -78,6 +78,7 @@ def run(data_dir: DataDir = None, log: Log = None) -> None:
     settings = settings_of(data_dir=data_dir, log=log)
     from flows.analytics_run import load_once
     from rejoinder.analytics.owner import load_runs
+    from rejoinder.analytics.prices import read_prices
     from rejoinder.analytics.quality import check_quality
     from rejoinder.analytics.writer import StoreWriter
     from rejoinder.replay.runs import Runs
@@ -85,7 +86,9 @@ def run(data_dir: DataDir = None, log: Log = None) -> None:
 
     with closing(_log(settings)) as source:
         try:
+            prices = read_prices(settings.prices_file)
             with closing(_store(settings, read_only=False)) as store:
+                store.set_prices(prices)
                 writer = StoreWriter(store, texts=settings.analytics_texts, erased=source.erased)
                 load_once(source, writer, buries=True)
                 writer.sweep()

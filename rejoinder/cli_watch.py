@@ -1,5 +1,6 @@
 """Commands for whoever runs the engine: ``rejoinder top`` and ``rejoinder doctor``."""
 
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -22,25 +23,28 @@ def top(
     *,
     once: Annotated[bool, typer.Option("--once", help="Print one view and end.")] = False,
 ) -> None:
-    """Show the engine at work: sessions, lag, rates and latency of each flow, until Ctrl-C."""
+    """Show the engine at work: sessions, lag, rates and latency of each flow, until q or Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
 
+    from rejoinder.keyboard import quit_key
     from rejoinder.top import Watcher, samples, shown
 
     settings = settings_of()
     watcher = Watcher([url or f"http://127.0.0.1:{settings.port}", *(metrics or ())], key)
     console = Console()
     try:
-        if once:
-            before, after = next(iter(samples(watcher, every)))
-            console.print(shown(before, after))
-            if not after.health:
-                raise fail("the engine does not answer; start it with: rejoinder up")
-            return
-        with Live(console=console, screen=True, auto_refresh=False) as live:
-            for before, after in samples(watcher, every):
-                live.update(shown(before, after), refresh=True)
+        with quit_key() as ended:
+            if once:
+                for before, after in islice(samples(watcher, every, ended), 1):
+                    console.print(shown(before, after))
+                    if not after.health:
+                        raise fail("the engine does not answer; start it with: rejoinder up")
+                return
+            with Live(f"rejoinder top: looking, {every:g} s", console=console, screen=True, auto_refresh=False) as live:
+                live.refresh()
+                for before, after in samples(watcher, every, ended):
+                    live.update(shown(before, after), refresh=True)
     except KeyboardInterrupt:
         return
     finally:

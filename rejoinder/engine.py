@@ -44,6 +44,7 @@ __all__ = ["Engine"]
 
 logger = structlog.get_logger("engine")
 
+BEHIND_S = 1.0
 PAGE = Path(__file__).parent / "web"
 
 
@@ -99,7 +100,7 @@ class Engine:
         self.keys = KeyStore(data / "accounts.sqlite3", key_required=required)
         self.models = Models(settings, writes=flows)
         self.knowledge = self.models.knowledge
-        self.analytics = Analytics(settings, self.log) if flows and settings.analytics else None
+        self.analytics = Analytics(settings, self.log, busy=self._behind) if flows and settings.analytics else None
         self._key_required = required
         self.runner: FlowRunner | None = None
         self.listening: Listening | None = None
@@ -169,6 +170,13 @@ class Engine:
         """Give what the flows of this process count; none when they run in processes of their own."""
         ours = self.runner.hops() if self.runner is not None else []
         return [*ours, *(self.listening.hops() if self.listening is not None else [])]
+
+    def _behind(self) -> bool:
+        """Say whether a live flow of this process is behind, so that what can wait should."""
+        try:
+            return any(flow.behind_s > BEHIND_S for flow in self.view.flows())
+        except LogError:
+            return False  # it ends, or the log is away: nothing is in anybody's way
 
     def start(self) -> None:
         """Start the flows where they stopped; records older than their topic keeps them are removed first."""

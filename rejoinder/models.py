@@ -4,8 +4,9 @@ from typing import Any
 
 from models.embedder import load_embedder
 from models.llm import ChatOptions, ChatServer
+from models.timed_embedder import TimedEmbedder
 from operators.answering import Answering
-from operators.ports import LanguageModel, TextEmbedder
+from operators.ports import LanguageModel
 from rejoinder.knowledge.store import KnowledgeStore
 from rejoinder.settings import Settings
 from rejoinder.wording import load_prompts
@@ -35,7 +36,7 @@ class Models:
         self._settings = settings
         self._local: Any = None
         self._options: ChatOptions | None = None
-        self.embedder: TextEmbedder = load_embedder(settings.embedder, settings.embedder_path)
+        self.embedder = TimedEmbedder(load_embedder(settings.embedder, settings.embedder_path))
         folder = settings.data_dir / "knowledge"
         self.knowledge = KnowledgeStore(folder, self.embedder, server=settings.vectors_url, follows=follows)
         model = self._language_model() if writes else None
@@ -48,6 +49,7 @@ class Models:
             prompt_chars=min(chars, LOCAL_PROMPT_CHARS) if small else chars,
             prompts=load_prompts(settings.prompts_dir),
             careful=small,
+            embedding=self.embedder.took,
         )
         self.answers = model.name if model else "extractive"
 

@@ -162,6 +162,11 @@ class Settings(BaseSettings):
     )
     analytics_memory_mb: int = Field(1024, ge=128, description="Most memory of the analytics database, megabytes.")
     analytics_timeout_s: float = Field(30.0, gt=0, le=3600, description="Longest question to the analytics, seconds.")
+    prices_file: Path | None = Field(
+        None,
+        description="TOML file with what tokens and minutes of sound cost (docs/analytics.md), for the analytics; "
+        "empty = no cost is told.",
+    )
     cors_origins: list[str] = Field(
         default_factory=list, description='Origins allowed by CORS, as JSON: ["https://a"].'
     )

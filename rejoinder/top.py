@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -202,11 +202,10 @@ def _took(q: float, before: Sample, after: Sample, name: str, **labels: str) -> 
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def samples(watcher: Watcher, every_s: float) -> Iterable[tuple[Sample, Sample]]:
-    """Give pairs of samples, one behind the other, for as long as somebody takes them."""
+def samples(watcher: Watcher, every_s: float, ended: Callable[[float], bool]) -> Iterable[tuple[Sample, Sample]]:
+    """Give pairs of samples, one behind the other, until `ended`, which waits so many seconds, says so."""
     before = watcher.sample()
-    while True:
-        time.sleep(every_s)
+    while not ended(every_s):
         after = watcher.sample()
         yield before, after
         before = after

@@ -7,6 +7,7 @@ from schemas.answers import AnswerRecord
 from schemas.audio import AudioChunk
 from schemas.dead_letters import DeadLetterRecord
 from schemas.errors import UnknownTopic
+from schemas.feedback import Feedback
 from schemas.meeting import MeetingEvent
 from schemas.memory import MemoryUpdate
 from schemas.nudges import Nudge
@@ -44,6 +45,7 @@ class Topic:
 
 
 # Every topic is keyed by session_id, so the order of a session's records holds within a topic.
+# Logs and cursors know a topic by its place here: a new one goes to the end.
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
@@ -60,12 +62,13 @@ TOPICS: dict[str, Topic] = {
         Topic("usage", Usage, "usage", None, "metered seconds and tokens"),
         Topic("progress", ProgressRecord, "every flow", HOUR_S, "how far flows in processes of their own have come"),
         Topic("dead-letters", DeadLetterRecord, "every flow", 30 * DAY_S, "records that could not be processed"),
-        # Last, whatever it is about: a cursor of a Kafka log knows topics by their place in this table.
+        # Last, whatever they are about: a cursor of a Kafka log knows topics by their place in this table.
         Topic("nudges", Nudge, "nudges", None, "hints to the user about their own talk, while it goes on"),
+        Topic("feedback", Feedback, "api", None, "what users think of answers"),
     )
 }
 
-SHOWN_TOPICS: tuple[str, ...] = ("meeting", "captions", "questions", "answers", "memory", "nudges")
+SHOWN_TOPICS: tuple[str, ...] = ("meeting", "captions", "questions", "answers", "memory", "nudges", "feedback")
 """What a client of a session sees on its stream."""
 
 

@@ -68,6 +68,20 @@ def _long_turns(store: AnalyticsStore, asked: Asked) -> list[Finding]:
     return [Finding("long_turns", text, share.n, share.share, share.low, share.high, "Wilson 95 %", query)]
 
 
+def _rated(store: AnalyticsStore, asked: Asked) -> list[Finding]:
+    query = DASHBOARD["feedback"]
+    rows = table_of(store, query, asked.arguments())
+    useful, wrong = sum(one["useful"] for one in rows), sum(one["wrong"] for one in rows)
+    share = share_of(useful, useful + wrong)
+    if share is None or share.n < LEAST_N:
+        return []
+    text = (
+        f"Of {share.n} answers that you rated, {share.k} were useful ({_percent(share.share)}; "
+        f"between {_percent(share.low)} and {_percent(share.high)})."
+    )
+    return [Finding("rated", text, share.n, share.share, share.low, share.high, "Wilson 95 %", query)]
+
+
 def _waiting(store: AnalyticsStore, asked: Asked) -> list[Finding]:
     query = DASHBOARD["latency_total"]
     row = table_of(store, query, asked.arguments())[0]
@@ -111,7 +125,7 @@ def _trending(store: AnalyticsStore, asked: Asked) -> list[Finding]:
 
 
 _MAKERS: tuple[Callable[[AnalyticsStore, Asked], list[Finding]], ...] = (
-    _answered, _waiting, _talk, _long_turns, _trending,
+    _answered, _rated, _waiting, _talk, _long_turns, _trending,
 )  # fmt: skip
 
 

@@ -48,4 +48,11 @@ CREATE TABLE keeping.reached(run_id VARCHAR, place VARCHAR, log_offset BIGINT, P
 CREATE TABLE keeping.erased(session_id VARCHAR PRIMARY KEY);
 """
 
-SCRIPTS: tuple[str, ...] = (_FIRST,)
+_FEEDBACK_AND_PRICES = f"""
+CREATE TABLE facts.feedback({_ROW}, answer_id VARCHAR, {_ORDER}, verdict VARCHAR, comment_chars BIGINT,
+    comment VARCHAR);
+ALTER TABLE facts.captions ADD COLUMN heard BOOLEAN;
+CREATE TABLE keeping.prices(what VARCHAR, model VARCHAR, per_unit DOUBLE, currency VARCHAR, PRIMARY KEY (what, model));
+"""
+
+SCRIPTS: tuple[str, ...] = (_FIRST, _FEEDBACK_AND_PRICES)

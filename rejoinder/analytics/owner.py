@@ -12,6 +12,7 @@ from eventlog.base import EventLog
 from flows.analytics import Pace
 from flows.analytics_run import AnalyticsRunner, load_once
 from rejoinder.analytics.local_door import LocalDoor
+from rejoinder.analytics.prices import read_prices
 from rejoinder.analytics.quality import Finding, check_quality
 from rejoinder.analytics.store import AnalyticsStore, Stopped, StoreLimits
 from rejoinder.analytics.tables import TABLES
@@ -27,8 +28,8 @@ logger = structlog.get_logger("analytics")
 TRY_AGAIN_S = 10.0
 SWEEP_S = 3.0
 CHECK_S = 600.0
-EPOCH_S, GENTLE_EPOCH_S = 1.0, 2.0
-"""Seconds between two writes: each costs some tens of milliseconds however little there is to write."""
+EPOCH_S, GENTLE_EPOCH_S = 1.0, 3.0
+"""Seconds between two writes: each costs about 120 ms of a core, however little there is to write."""
 GENTLE_ROWS = 4_000
 EMBEDDED_SHARE = 0.25
 """Part of the time that loading may take in a process that serves live sessions; a backlog waits, they do not."""
@@ -60,9 +61,16 @@ class Status:
 class Analytics:
     """Owns the file while it runs; a fault of the analytics never stops the process around it."""
 
-    def __init__(self, settings: Settings, log: EventLog, *, share: float = EMBEDDED_SHARE) -> None:
-        """Prepare; nothing is opened before `start`."""
-        self._settings, self._log, self._pace = settings, log, Pace(share=share)
+    def __init__(
+        self,
+        settings: Settings,
+        log: EventLog,
+        *,
+        share: float = EMBEDDED_SHARE,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Prepare; nothing is opened before `start`. `busy` says whether live flows beside it are behind."""
+        self._settings, self._log, self._pace = settings, log, Pace(share=share, busy=busy)
         self._gentle = share < 1.0
         self._store: AnalyticsStore | None = None
         self._writer: StoreWriter | None = None
@@ -128,7 +136,9 @@ class Analytics:
     def _open(self) -> None:
         settings = self._settings
         limits = replace(limits_of(settings), threads=1) if self._gentle else limits_of(settings)
+        prices = read_prices(settings.prices_file)
         store = AnalyticsStore(store_path(settings.data_dir), limits)
+        store.set_prices(prices)
         flush_rows = GENTLE_ROWS if self._gentle else FLUSH_ROWS
         self._writer = StoreWriter(
             store, texts=settings.analytics_texts, erased=self._log.erased, flush_rows=flush_rows

@@ -54,6 +54,10 @@ CHECKS: tuple[Check, ...] = (
         "question_of_answers", "reference", "the question revision of each answer is known", "asked_at IS NULL",
         "answers WHERE run_id = 'live'",
     ),
+    _part(
+        "answer_of_feedback", "reference", "the answer of each rating is known", "question_id IS NULL",
+        "feedback WHERE run_id = 'live'",
+    ),
     _part("owner_of_sessions", "null", "each opened session has an owner", "owner_id IS NULL", "sessions"),
     _part("speaker_of_utterances", "null", "each utterance has a speaker", "speaker_id IS NULL", "facts.utterances"),
     _part(

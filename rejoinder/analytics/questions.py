@@ -39,6 +39,23 @@ SPOKEN = """spoken AS (
         sum(u.end_s - u.start_s) FILTER (u.is_user) AS user_talk_s, sum(u.end_s - u.start_s) AS talk_s
     FROM facts.utterances u JOIN mine m USING (session_id) WHERE u.run_id = 'live' GROUP BY m.period, u.session_id)"""
 
+METERED = """metered AS (
+    SELECT f.*, p.per_unit, p.currency FROM (
+        SELECT m.period, 'prompt_tokens' AS what, a.model, a.prompt_tokens::DOUBLE AS amount
+        FROM facts.answers a JOIN mine m USING (session_id)
+        WHERE a.run_id = 'live' AND a.outcome = 'answered' AND a.mode = 'model'
+        UNION ALL SELECT m.period, 'answer_tokens', a.model, a.answer_tokens::DOUBLE
+        FROM facts.answers a JOIN mine m USING (session_id)
+        WHERE a.run_id = 'live' AND a.outcome = 'answered' AND a.mode = 'model'
+        UNION ALL SELECT m.period, 'audio_seconds', '', c.end_s - c.start_s
+        FROM facts.captions c JOIN mine m USING (session_id) WHERE c.run_id = 'live' AND c.heard AND c.final) f
+    LEFT JOIN keeping.prices p USING (what, model))"""
+"""What is paid for, as the view `usage` has it; the price is null where there is none."""
+
+RATED = """rated AS (
+    SELECT m.period, f.session_id, f.answer_id, f.verdict, f.comment_chars
+    FROM facts.feedback f JOIN mine m USING (session_id) WHERE f.run_id = 'live')"""
+
 _NOT_FAULTS = "('superseded', 'cancelled', 'session_closed')"
 _TIMES = (
     "quantile_cont(first_words_ms, 0.5) AS first_words_p50_ms, quantile_cont(first_words_ms, 0.9) AS first_words_p90_ms,"
@@ -77,9 +94,22 @@ DASHBOARD: dict[str, str] = {
     + """SELECT n.text AS topic, count(DISTINCT n.session_id) AS sessions FROM facts.notes n JOIN mine USING (session_id)
         WHERE n.run_id = 'live' AND n.kind = 'topic' AND NOT n.dropped
         GROUP BY n.text ORDER BY sessions DESC, topic LIMIT 20""",
-    "usage": with_parts()
-    + """SELECT what, model, sum(amount) AS amount, count(*) AS n FROM facts.usage u JOIN mine USING (session_id)
-        WHERE u.run_id = 'live' GROUP BY ALL ORDER BY what, model LIMIT 50""",
+    "usage": with_parts(METERED)
+    + """SELECT what, model, sum(amount) AS amount, count(*) AS n, count(*) FILTER (amount IS NULL) AS not_told,
+        sum(amount * per_unit) AS cost, any_value(currency) AS currency, any_value(per_unit) IS NULL AS unpriced
+        FROM metered GROUP BY what, model ORDER BY what, model LIMIT 50""",
+    "cost": with_parts(METERED)
+    + """SELECT period, sum(amount * per_unit) AS cost, any_value(currency) AS currency, count(*) AS n,
+        count(*) FILTER (per_unit IS NULL OR amount IS NULL) AS without_cost
+        FROM metered GROUP BY period ORDER BY period""",
+    "feedback": with_parts(RATED)
+    + """SELECT period, count(*) FILTER (verdict = 'useful') AS useful, count(*) FILTER (verdict = 'wrong') AS wrong,
+        count(*) FILTER (comment_chars > 0) AS commented FROM rated GROUP BY period ORDER BY period""",
+    "feedback_by": with_parts(RATED)
+    + """SELECT a.mode, a.model, count(*) FILTER (r.verdict = 'useful') AS useful,
+        count(*) FILTER (r.verdict = 'wrong') AS wrong
+        FROM rated r JOIN facts.answers a ON a.run_id = 'live' AND a.session_id = r.session_id
+            AND a.answer_id = r.answer_id GROUP BY a.mode, a.model ORDER BY count(*) DESC, a.mode, a.model LIMIT 20""",
 }  # fmt: skip
 
 PATTERNS: dict[str, str] = {
@@ -115,8 +145,9 @@ SESSION: dict[str, str] = {
         sum(words) FILTER (NOT is_user)::BIGINT AS other_words FROM facts.utterances
         WHERE run_id = 'live' AND session_id = $session GROUP BY minute ORDER BY minute LIMIT 1500""",
     "questions": """SELECT q.question_id, q.question_revision, q.kind, q.origin, q.start_s, q.withdrawn, a.outcome, a.mode,
-        a.model, a.reason, a.first_words_ms, a.whole_ms, a.prompt_tokens, a.answer_tokens, a.citations
+        a.model, a.reason, a.first_words_ms, a.whole_ms, a.prompt_tokens, a.answer_tokens, a.citations, f.verdict
         FROM questions q LEFT JOIN answers a USING (run_id, session_id, question_id, question_revision)
+        LEFT JOIN facts.feedback f USING (run_id, session_id, answer_id)
         WHERE q.run_id = 'live' AND q.session_id = $session
         ORDER BY q.noticed_at, q.question_id LIMIT $limit OFFSET $offset""",
     "events": """SELECT type, participant_id, at_s, name FROM meeting_events

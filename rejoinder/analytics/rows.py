@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas.answers import Answer, AnswerDelta, AnswerFailed
 from schemas.dead_letters import DeadLetter
+from schemas.feedback import Feedback
 from schemas.meeting import (
     AgendaMoved,
     MeetingClosed,
@@ -62,6 +63,7 @@ class Rows:
             MemoryUpdate: self._memory,
             Usage: self._usage,
             DeadLetter: self._letter,
+            Feedback: self._feedback,
             FlowBeat: self._beat,
         }
 
@@ -121,6 +123,7 @@ class Rows:
         self._put(
             "captions", one.session_id, one.caption_id, order, at, one.event_id, one.speaker, one.track,
             one.start_s, one.end_s, len(text.split()), len(text), one.final, one.language,
+            bool(one.words),
         )  # fmt: skip
 
     def _gap(self, one: AudioGap, at: float) -> None:
@@ -185,6 +188,10 @@ class Rows:
     def _usage(self, one: Usage, at: float) -> None:
         order = 0, at, one.event_id
         self._put("usage", one.session_id, one.event_id, *order, one.what, one.amount, one.model, one.cause_id)
+
+    def _feedback(self, one: Feedback, at: float) -> None:
+        order, text = (0, at, one.event_id), one.comment
+        self._put("feedback", one.session_id, one.answer_id, *order, one.verdict, len(text), self._said(text))
 
     def _letter(self, one: DeadLetter, at: float) -> None:
         order = 0, at, one.event_id

@@ -14,6 +14,7 @@ import structlog
 
 from rejoinder.analytics.merging import erase_rows
 from rejoinder.analytics.migrations import SCRIPTS
+from rejoinder.analytics.prices import Price
 from rejoinder.analytics.views import views_script
 from schemas.errors import LogUnavailable
 
@@ -94,6 +95,9 @@ class AnalyticsStore:
             self._connection = duckdb.connect(str(self.path), read_only=self._read_only, config=config)
             if not self._read_only:
                 self._migrate()
+            # This connection merges rows, by statements that cannot be planned any better: looking for it would be a
+            # sixth of a small write and a quarter of a large one. Questions have connections of their own.
+            self._connection.execute("PRAGMA disable_optimizer")
             self._lock_up()
         except (duckdb.Error, OSError) as error:
             self._drop()
@@ -293,6 +297,17 @@ class AnalyticsStore:
         """Remove the rows of sessions from every run and take nothing more of them."""
         with self.writing() as connection:
             erase_rows(connection, session_ids)
+
+    def set_prices(self, prices: Sequence[Price]) -> None:
+        """Put these prices in the place of those before; the views compute costs by them.
+
+        Raises:
+            LogUnavailable: They cannot be stored.
+        """
+        with self.writing() as connection:
+            connection.execute("DELETE FROM keeping.prices")
+            if prices:
+                connection.executemany("INSERT INTO keeping.prices VALUES (?, ?, ?, ?)", [list(one) for one in prices])
 
     def close(self) -> None:
         """Close the file, everything in it."""

@@ -71,7 +71,7 @@ TABLES: dict[str, Table] = {
         _last(
             "captions",
             "caption_id",
-            "speaker track start_s:float end_s:float words:int chars:int final:bool language",
+            "speaker track start_s:float end_s:float words:int chars:int final:bool language heard:bool",
         ),
         _last("audio_gaps", "gap_id", "track start_s:float end_s:float"),
         _gathered("caption_lag", "session_id track minute:time", "behind_s:float"),
@@ -101,6 +101,7 @@ TABLES: dict[str, Table] = {
         _last("notes", "note_id", "kind utterances:int dropped:bool text"),
         _last("meeting_events", "meeting_event_id", "type participant_id at_s:float name active:bool"),
         _last("usage", "usage_id", "what amount:float model cause_id"),
+        _last("feedback", "answer_id", "verdict comment_chars:int comment"),
         _last("dead_letters", "dead_letter_id", "topic log_offset:int flow reason"),
         _gathered("flow_lag", "flow member:int minute:time", "behind_s:float behind_records:int members:int"),
     )

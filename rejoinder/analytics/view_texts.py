@@ -183,10 +183,26 @@ DESCRIBED: dict[str, tuple[str, dict[str, str]]] = {
         | {
             "usage_id": "the measurement",
             "made_at": _MADE,
-            "what": "audio_seconds, caption_count, prompt_tokens, answer_tokens or answer_count",
-            "amount": "how much",
-            "model": "the model, when there was one",
-            "cause_id": "the record that was metered",
+            "what": "prompt_tokens, answer_tokens, audio_seconds (speech written down here), or what a meter reports",
+            "amount": "how much; null when the model's server did not tell",
+            "model": "the model; empty for sound",
+            "cause_id": "the record that was metered: answer or caption",
+            "cost": "amount times today's price; null when there is no price or no amount, never 0 for unknown",
+            "currency": "the currency of the cost; null when there is no price",
+        },
+    ),
+    "feedback": (
+        "what a user thinks of one answer, as last said",
+        _SHARED
+        | {
+            "answer_id": "the answer",
+            "question_id": "the question it answers",
+            "rated_at": "when it was rated, UTC",
+            "verdict": "useful or wrong",
+            "comment_chars": "characters of the comment; 0 = none",
+            "comment": "the comment; null unless texts are kept (REJOINDER_ANALYTICS_TEXTS)",
+            "mode": "model, or extractive (quoted from documents)",
+            "model": "the model that wrote the answer",
         },
     ),
     "flow_lag": (

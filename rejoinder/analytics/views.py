@@ -21,6 +21,20 @@ class View:
     columns: dict[str, str]
 
 
+METERED = """
+    SELECT run_id, session_id, answer_id || '/prompt' AS usage_id, made_at, 'prompt_tokens' AS what,
+        prompt_tokens::DOUBLE AS amount, model, answer_id AS cause_id
+    FROM facts.answers WHERE outcome = 'answered' AND mode = 'model'
+    UNION ALL SELECT run_id, session_id, answer_id || '/answer', made_at, 'answer_tokens', answer_tokens::DOUBLE, model,
+        answer_id
+    FROM facts.answers WHERE outcome = 'answered' AND mode = 'model'
+    UNION ALL SELECT run_id, session_id, caption_id || '/sound', made_at, 'audio_seconds', end_s - start_s, '',
+        caption_id
+    FROM facts.captions WHERE heard AND final
+    UNION ALL SELECT run_id, session_id, usage_id, made_at, what, amount, model, cause_id
+    FROM facts.usage WHERE what NOT IN ('prompt_tokens', 'answer_tokens', 'audio_seconds')"""
+"""What is paid for, read off the records themselves; an amount is null where the model's server did not tell it."""
+
 _SQL: dict[str, str] = {
     "sessions": """
         SELECT s.run_id, s.session_id, s.owner_id, s.kind, s.title, s.language, s.hidden, s.opened_at, s.closed_at,
@@ -69,8 +83,14 @@ _SQL: dict[str, str] = {
     "meeting_events": """
         SELECT run_id, session_id, meeting_event_id, made_at, type, participant_id, at_s, name, active
         FROM facts.meeting_events""",
-    "usage": """
-        SELECT run_id, session_id, usage_id, made_at, what, amount, model, cause_id FROM facts.usage""",
+    "usage": f"""
+        SELECT u.run_id, u.session_id, u.usage_id, u.made_at, u.what, u.amount, u.model, u.cause_id,
+            u.amount * p.per_unit AS cost, p.currency
+        FROM ({METERED}) u LEFT JOIN keeping.prices p USING (what, model)""",  # noqa: S608 - our tables
+    "feedback": """
+        SELECT f.run_id, f.session_id, f.answer_id, a.question_id, f.made_at AS rated_at, f.verdict, f.comment_chars,
+            f.comment, a.mode, a.model
+        FROM facts.feedback f LEFT JOIN facts.answers a USING (run_id, session_id, answer_id)""",
     "flow_lag": """
         SELECT run_id, flow, member, minute, behind_s, behind_records, members FROM facts.flow_lag""",
     "dead_letters": """

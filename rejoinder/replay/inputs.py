@@ -13,7 +13,7 @@ from schemas.topics import TOPICS
 __all__ = ["Range", "copied_topics", "inputs_of", "rerun_flows", "sessions_in"]
 
 BATCH = 1_000
-NEVER_COPIED = ("audio", "usage", "dead-letters", "progress")
+NEVER_COPIED = ("audio", "usage", "dead-letters", "progress", "feedback")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 const PAGE = 20, DAY_MS = 86400000;
 const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 100)} %`);
 const ms = (value) => (value === null || value === undefined ? "–" : value >= 1000 ? `${(value / 1000).toFixed(1)} s` : `${Math.round(value)} ms`);
+const money = (value) => (value > 0 && value < 0.01 ? value.toPrecision(2) : value.toFixed(2));
 // Times of the analytics are UTC without a zone.
 const time = (text) => new Date(`${text.replace(" ", "T")}Z`);
 const sum = (rows, name) => rows.reduce((all, row) => all + (row[name] ?? 0), 0);
@@ -21,6 +22,8 @@ const charts = {
   topics: new Chart($("charts"), { title: "Topics", form: "across", x: "topic", series: [{ key: "sessions", label: "sessions" }] }),
   tokens: new Chart($("charts"), { title: "Answers by model", form: "across", x: "by", series: [{ key: "answers", label: "answers" }, { key: "prompt_tokens", label: "prompt tokens" }, { key: "answer_tokens", label: "answer tokens" }] }),
   usage: new Chart($("charts"), { title: "Usage", form: "across", x: "what", series: [{ key: "amount", label: "amount" }] }),
+  cost: new Chart($("charts"), { title: "Cost", form: "bars", x: "period", series: [{ key: "cost", label: "cost of what has a price" }] }),
+  ratings: new Chart($("charts"), { title: "Ratings of answers", form: "bars", x: "period", series: [{ key: "useful", label: "useful" }, { key: "wrong", label: "wrong" }] }),
 };
 
 function say(text, state = "") { $("state").textContent = text; $("state").dataset.state = state; }
@@ -61,10 +64,15 @@ function filled(rows) {
 function tiles(board) {
   const whole = board.latency_total[0], questions = sum(board.questions, "questions"), answered = sum(board.questions, "answered");
   const tokens = sum(board.answers_by, "prompt_tokens") + sum(board.answers_by, "answer_tokens");
+  const useful = sum(board.feedback, "useful"), rated = useful + sum(board.feedback, "wrong");
+  const priced = board.usage.filter((one) => one.cost !== null), without = sum(board.cost, "without_cost"), metered = sum(board.cost, "n");
+  const cost = priced.length ? `${money(sum(priced, "cost"))} ${priced[0].currency}` : "unknown";
   const shown = [
     ["Sessions", short(sum(board.sessions, "sessions")), ""], ["Minutes", short(Math.round(sum(board.talk, "minutes"))), "of talk"],
     ["Questions", short(questions), `${sum(board.questions, "heard")} heard`], ["Answered", questions ? percent(answered / questions) : "–", `${answered} of ${questions}`],
     ["First words", ms(whole.first_words_p50_ms), `p90 ${ms(whole.first_words_p90_ms)}, n ${whole.first_words_n}`], ["Tokens", short(tokens), "where the model tells"],
+    ["Cost", metered ? cost : "–", without ? `without ${short(without)} of ${short(metered)} amounts: no price or not told` : metered ? "everything has a price" : "nothing was metered"],
+    ["Useful", rated ? percent(useful / rated) : "–", `${useful} of ${rated} rated`],
   ];
   $("tiles").replaceChildren(...shown.map(([name, value, note]) => html("div", { class: "tile" }, html("dt", {}, name), html("dd", {}, value, html("small", {}, note)))));
 }
@@ -78,6 +86,11 @@ async function board(mine) {
   charts.pace.show(named(filled(found.talk)));
   charts.topics.show(found.topics.slice(0, 10));
   charts.tokens.show(found.answers_by.map((one) => ({ ...one, by: one.model || one.mode })));
+  for (const name of ["cost", "feedback"]) charts[name === "cost" ? name : "ratings"].show(named(filled(found[name])));
+  $("costs").replaceChildren(...found.usage.map((one) => html("tr", {}, html("th", { scope: "row" }, one.what.replace("_", " ")), html("td", {}, one.model || "–"),
+    html("td", {}, one.amount === null ? "not told" : short(Math.round(one.amount))), html("td", {}, one.not_told ? `${one.not_told} of ${one.n}` : "–"),
+    html("td", {}, one.unpriced ? "no price" : one.cost === null ? "unknown" : `${money(one.cost)} ${one.currency}`))));
+  if (!found.usage.length) $("costs").append(html("tr", {}, html("td", { colspan: "5" }, "Nothing was metered in this range.")));
   charts.usage.show(found.usage.map((one) => ({ ...one, what: [one.what, one.model].filter(Boolean).join(", ") })));
   $("failures").replaceChildren(...found.failures.map((one) => html("li", {}, `${one.reason}: ${one.answers}`)));
   if (!found.failures.length) $("failures").append(html("li", {}, "No answer failed."));
@@ -118,7 +131,7 @@ async function session(id) {
   minutes.show(found.minutes);
   $("one-speakers").replaceChildren(...found.speakers.map((one) => html("tr", {}, html("th", { scope: "row" }, one.name), html("td", {}, String(one.words)), html("td", {}, `${Math.round(one.talk_s)} s`), html("td", {}, `${Math.round(one.longest_s)} s`))));
   $("one-questions").replaceChildren(...found.questions.map((one) => html("tr", {}, html("th", { scope: "row" }, `${Math.floor(one.start_s / 60)}:${String(Math.floor(one.start_s % 60)).padStart(2, "0")}`),
-    html("td", {}, one.kind), html("td", {}, one.withdrawn ? "taken back" : one.outcome === "failed" ? `failed: ${one.reason}` : one.outcome ?? "open"), html("td", {}, one.model || one.mode || "–"), html("td", {}, ms(one.first_words_ms)))));
+    html("td", {}, one.kind), html("td", {}, one.withdrawn ? "taken back" : one.outcome === "failed" ? `failed: ${one.reason}` : one.outcome ?? "open"), html("td", {}, one.model || one.mode || "–"), html("td", {}, ms(one.first_words_ms)), html("td", {}, one.verdict ?? "–"))));
 }
 
 async function insights() {

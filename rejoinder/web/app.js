@@ -61,6 +61,7 @@ function take(event) {
   else if (event.type === "question_withdrawn") settle(event.question_id, "failed", "withdrawn");
   else if (event.type === "answer_delta") takeDelta(event);
   else if (event.type === "answer") takeAnswer(event);
+  else if (event.type === "feedback") takeFeedback(event);
   else if (event.type === "answer_failed") { if (event.reason !== "superseded") settle(event.question_id, "failed", `no answer: ${event.reason} ${event.detail}`); }
   else if (event.type === "nudge") takeNudge(event);
   else if (event.type === "joined") { people.set(event.participant.id, event.participant); refresh(); }
@@ -140,6 +141,7 @@ function takeQuestion(question) {
     $("answers").prepend(card.node);
   }
   Object.assign(card, { revision: question.revision, attempt: 0, answer: null, text: "" });
+  card.rating?.remove();
   card.node.dataset.status = "pending";
   card.title.textContent = question.text;
   card.body.textContent = "";
@@ -166,6 +168,36 @@ function takeAnswer(answer) {
   }));
   const sources = answer.citations.map((one) => `[${one.marker}] ${one.title}`).join(" · ");
   card.note.textContent = `${answer.mode === "extractive" ? "quoted from your documents" : `written by ${answer.model}`}${sources ? ` · ${sources}` : ""}`;
+  if (answer.answer_id) addRating(card, answer);
+}
+
+// A rating goes to the engine at once; words to it are sent after it, and both come back to every page on the stream.
+const VERDICTS = { useful: "Useful", wrong: "Wrong" };
+const ratings = new Map();
+
+function addRating(card, answer) {
+  const path = `/api/sessions/${answer.session_id ?? session.session_id}/answers/${answer.answer_id}/feedback`;
+  const words = make("input", { type: "text", maxlength: 2000, "aria-label": "Comment on this answer", placeholder: "What is missing or wrong?" });
+  const send = async (verdict) => {
+    const stored = await tried(() => call("POST", path, { verdict, comment: words.value }));
+    if (stored) takeFeedback(stored);
+  };
+  const buttons = Object.entries(VERDICTS).map(([verdict, name]) => make("button", { type: "button", "aria-pressed": "false", "data-verdict": verdict, onclick: () => send(verdict) }, name));
+  const form = make("form", { hidden: true, onsubmit: (event) => { event.preventDefault(); send(ratings.get(answer.answer_id).verdict); } }, words, make("button", {}, "Send"));
+  card.rating?.remove();
+  card.rating = make("div", { class: "rating", role: "group", "aria-label": "Rate this answer" }, ...buttons, form);
+  Object.assign(card, { answer: answer.answer_id, words, form });
+  card.node.append(card.rating);
+  if (ratings.has(answer.answer_id)) takeFeedback(ratings.get(answer.answer_id));
+}
+
+function takeFeedback(rating) {
+  ratings.set(rating.answer_id, rating);
+  const card = cards.get(rating.question_id);
+  if (!card?.rating || card.answer !== rating.answer_id) return;
+  for (const button of card.rating.querySelectorAll("[data-verdict]")) button.setAttribute("aria-pressed", String(button.dataset.verdict === rating.verdict));
+  card.form.hidden = false;
+  if (document.activeElement !== card.words || !card.words.value) card.words.value = rating.comment;
 }
 
 const citeButton = (cited) => make("button", { type: "button", class: "cite", "aria-label": `Source ${cited.marker}: ${cited.title}`, onclick: () => showSource(cited.document_id, cited) }, `[${cited.marker}]`);

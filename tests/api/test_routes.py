@@ -227,7 +227,8 @@ def test_every_route_needs_a_key_when_keys_are_needed_and_shows_nothing_of_other
                     reply = client.request(method, real, headers=headers, json={})
                     assert reply.status_code == 401, (method, path)
                 if "{session_id}" in path or "{document_id}" in path:
-                    body = {"identity": "x"} if path.endswith("/token") else {"captions": [{"text": "x"}]}
+                    own_body = {"/token": {"identity": "x"}, "/feedback": {"verdict": "wrong"}}
+                    body = own_body.get(path[path.rfind("/") :], {"captions": [{"text": "x"}]})
                     reply = client.request(method, real, headers={"X-API-Key": bob}, json=body)
                     assert reply.status_code == 404, (method, path)
         assert client.get("/api/sessions", headers={"X-API-Key": bob}).json()["sessions"] == []

@@ -1,6 +1,8 @@
 """API and flows in processes of their own, on a real Kafka and a real Chroma server."""
 
+import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from api.shown import Shown
 from rejoinder.cli import app
 from rejoinder.engine import Engine
 from rejoinder.serving import serving
@@ -127,6 +130,41 @@ def test_each_flow_in_a_process_of_its_own_answers_from_what_the_api_was_given(
         done = CliRunner().invoke(app, withdrawn)
         assert done.exit_code == 0, done.output
         wait_for(lambda: say(client, session, ("c4", "me", 50, 51, "Still?")).status_code == 403)
+
+
+def shown_of(session_id: str) -> int:
+    """Give how many records of a session this process keeps as its streams send them."""
+    name = session_id.encode()
+    return sum(name in one.data for one in gc.get_objects() if isinstance(one, Shown))
+
+
+def test_a_session_erased_through_one_api_process_leaves_the_memory_of_another(
+    kafka_url: str, vectors: str, tmp_path: Path
+) -> None:
+    settings = settings_of(kafka_url, vectors, tmp_path / "data")
+    given = {"REJOINDER_LOG": kafka_url, "REJOINDER_VECTORS_URL": vectors, "REJOINDER_LOG_LEVEL": "error"}
+    command = [sys.executable, "-m", "rejoinder", "api", "--port", "0", "--qa-port", "0", "--data-dir", tmp_path / "b"]
+    other = subprocess.Popen(command, env={**os.environ, **given}, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        address = re.search(r"http://127\.0\.0\.1:\d+", other.stdout.readline())
+        assert address is not None
+        with api(settings) as client, httpx.Client(base_url=address.group(), timeout=20, trust_env=False) as far:
+            kept, gone = open_session(client), open_session(client)
+            said = [(f"c{number}", "ann", number * 5.0, number * 5.0 + 3, "Nobody is to know.") for number in range(50)]
+            say(client, gone, *said).raise_for_status()
+            following = Follower(client.base_url, gone, until="end")
+            wait_for(lambda: following.types().count("caption") == 50)
+            assert shown_of(gone)
+            far.delete(f"/api/sessions/{gone}").raise_for_status()
+            following.thread.join(20)
+            assert following.events[-1][1]["reason"] == "the session was deleted"
+            wait_for(lambda: not shown_of(gone))
+            assert [one["session_id"] for one in client.get("/api/sessions").json()["sessions"]] == [kept]
+    finally:
+        other.terminate()
+        other.wait(20)
+        other.stdout.close()
 
 
 def test_a_cluster_outlives_a_killed_member_and_goes_on_with_three_processes_instead_of_two(

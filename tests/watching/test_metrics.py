@@ -105,6 +105,23 @@ def test_tokens_of_a_model_and_answers_that_failed_are_counted(settings: Setting
         wait_for(lambda: value(scraped(client), "answers_failed_total", reason="unavailable") == 1)
 
 
+def test_the_time_of_text_vectors_is_counted(settings: Settings) -> None:
+    def embedded(client: httpx.Client) -> float:
+        return value(scraped(client), "model_seconds_count", flow="answers", call="embedding")
+
+    with running(settings) as client:
+        assert embedded(client) == 0
+        body = {"title": "Ports", "text": "The harbour of Vigo was built in 1881."}
+        client.post("/api/knowledge", json=body).raise_for_status()
+        stored = embedded(client)
+        assert stored > 0
+        session = open_session(client)
+        say(client, session, ("c1", "ann", 0, 3, "When was the harbour of Vigo built?")).raise_for_status()
+        wait_for(lambda: complete(client, session) == 1)
+        assert embedded(client) > stored
+        assert value(scraped(client), "model_seconds_sum", flow="answers", call="embedding") > 0
+
+
 def test_a_port_of_their_own_serves_the_metrics_and_nothing_else(settings: Settings) -> None:
     port = free_port()
     apart = settings.model_copy(update={"metrics_port": port})

@@ -15,7 +15,9 @@ from eventlog.kafka_records import headers_of
 from rejoinder.settings import Settings
 from rejoinder.tracing import open_traces
 from tests.journeys.test_roles import api, flows, ready, settings_of
-from tests.support import complete, open_session, running, say, wait_for
+from tests.sound import sending
+from tests.speech import room
+from tests.support import Follower, complete, open_session, running, say, wait_for
 from tests.vectors import vector_server
 from tests.watching.collector import Collector, collecting
 from tests.watching.test_metrics import free_port
@@ -51,6 +53,56 @@ def test_one_trace_leads_from_a_caption_to_its_answer(settings: Settings) -> Non
         assert all(before.start_s <= after.start_s + 0.001 for before, after in itertools.pairwise(way))
         told = json.dumps([[one.name, one.about] for one in collector.spans()])
         assert not [word for word in SECRETS if word in told]
+
+
+def test_the_trace_of_an_answer_ends_where_its_first_piece_is_sent_to_a_client(settings: Settings) -> None:
+    with collecting() as (collector, address):
+        with running(settings.model_copy(update={"otel_endpoint": address})) as client:
+            session = open_session(client)
+            followers = [Follower(client.base_url, session) for _ in range(2)]
+            wait_for(lambda: all("opened" in one.types() for one in followers))
+            said = ("c1", "ann", 0, 3, "How many planets are near the harbour of Vigo?")
+            say(client, session, said).raise_for_status()
+            wait_for(lambda: all("answer" in one.types() for one in followers))
+            late = Follower(client.base_url, session)
+            wait_for(lambda: "answer" in late.types())
+            client.post(f"/api/sessions/{session}/end").raise_for_status()
+        sent = collector.named("first piece sent", **{"session.id": session})
+        assert len(sent) == 2, "one for each client that followed, none for the one that caught up"
+        for one in sent:
+            assert [span.name for span in collector.way_of(one)] == [*WAY[:-1], "first piece sent"]
+            assert 0 <= one.end_s - one.start_s < 60
+            assert one.about["answer.id"] == collector.named("answer")[0].about["answer.id"]
+
+
+@pytest.mark.parametrize("posted", [True, False], ids=["posts", "websocket"])
+def test_sound_is_followed_to_its_caption_and_on(settings: Settings, posted: bool) -> None:
+    sound = room("Where do you live?").tobytes()
+    parts = [sound[at : at + 16_000] for at in range(0, len(sound), 16_000)]
+    chosen = {"speech_model": "tiny.en", "speakers": "off", "speech_partials": False}
+    with collecting() as (collector, address):
+        with running(settings.model_copy(update={"otel_endpoint": address, **chosen})) as client:
+            session = open_session(client)
+            if posted:
+                for number, part in enumerate(parts):
+                    about = {"track": "mic", "start_s": 0, "sequence": number}
+                    url, kind = f"/api/sessions/{session}/audio", {"Content-Type": "audio/pcm"}
+                    client.post(url, content=part, headers=kind, params=about).raise_for_status()
+            else:
+                with sending(client, session) as sender:
+                    sender.start()
+                    sender.send(parts)
+            wait_for(lambda: collector.named("answer", **{"session.id": session}), 60)
+        (heard,) = collector.named("caption heard", **{"session.id": session})
+        way = collector.way_of(collector.named("answer", **{"session.id": session})[0])
+    before = ["request", "caption heard"] if posted else ["caption heard"]
+    assert [one.name for one in way] == [*before, *WAY[1:]]
+    if posted:
+        assert way[0].about["http.route"] == "/api/sessions/{session_id}/audio"
+        assert heard.start_s >= way[0].start_s - 0.01, "it begins with the request that brought its last sound"
+    assert heard.about["track"] == "mic"
+    assert 0 < heard.end_s - heard.start_s < 60
+    assert not [word for word in ("live", "Where") if word in json.dumps([one.about for one in collector.spans()])]
 
 
 def test_a_callers_own_trace_goes_on_and_one_that_is_not_sampled_costs_nothing(settings: Settings) -> None:

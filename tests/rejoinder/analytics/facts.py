@@ -9,6 +9,7 @@ from eventlog.records import new_record
 from eventlog.sqlite import SqliteLog
 from schemas.answers import Answer, AnswerDelta, AnswerFailed, answer_id_of
 from schemas.base import Record, derive_id
+from schemas.feedback import Feedback
 from schemas.meeting import AgendaMoved, MeetingClosed, MeetingOpened, Participant, ParticipantLeft
 from schemas.memory import MemoryUpdate, Note
 from schemas.questions import Question, QuestionWithdrawn
@@ -73,6 +74,8 @@ def conversation(session_id: str = "s1", owner: str = "local", began: datetime =
     talk.add("answers", AnswerDelta, 4.0, index=1, text="gres", **about(second))
     talk.add("answers", Answer, 4.1, text="Postgres", mode="model", model="m", first_delta_ms=290.0, total_ms=590.0,
              prompt_tokens=100, answer_tokens=7, **about(second))  # fmt: skip
+    rated = {"answer_id": answer_id_of(second), "question_id": second.question_id}
+    talk.add("feedback", Feedback, 8.0, verdict="useful", comment="Right.", **rated)
     talk.add("answers", AnswerFailed, 6.0, reason="timeout", **about(third))
     note = Note(note_id="n1", kind="topic", text="Databases", utterance_ids=("u1",))
     fact = Note(note_id="n2", kind="fact", text="uses Postgres", utterance_ids=("u2",))

@@ -16,6 +16,7 @@ from eventlog.sqlite import SqliteLog
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.settings import Settings
 from schemas.answers import Answer, AnswerDelta, answer_id_of
+from schemas.feedback import Feedback
 from schemas.meeting import AgendaMoved, MeetingClosed, MeetingOpened, Participant
 from schemas.memory import MemoryUpdate, Note
 from schemas.questions import Question
@@ -59,6 +60,8 @@ def meeting(number: int, began: datetime, kind: str, chance: random.Random) -> T
                 talk.add("answers", AnswerDelta, at + wait, index=0, text="So", **about)
                 talk.add("answers", Answer, at + wait + 1, text="So it is", mode="model", model="qwen-7b",
                          prompt_tokens=900, answer_tokens=60, **about)  # fmt: skip
+                about["verdict"] = "wrong" if turn == 0 else "useful"
+                talk.add("feedback", Feedback, at + wait + 2, **about)
     talk.add("meeting", MeetingClosed, at + 5)
     return talk
 
@@ -72,7 +75,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         kind = "practice" if number % 3 == 0 else "interview"
         log.append(meeting(number, now - timedelta(days=27 - number, hours=number % 5), kind, chance).new())
     log.close()
-    with analytics_only(Settings(_env_file=None, data_dir=folder, port=0, qa_port=0)) as opened:
+    prices = folder / "prices.toml"
+    prices.write_text("currency = 'EUR'\n[models.qwen-7b]\nprompt_per_million = 100\nanswer_per_million = 0\n")
+    settings = Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, prices_file=prices)
+    with analytics_only(settings) as opened:
         wait_for(lambda: opened.get("/api/analytics/status").json()["alive"])
         wait_for(lambda: len(opened.get("/api/analytics/sessions", params={"limit": 100}).json()["sessions"]) == 26)
         wait_for(lambda: opened.get("/api/analytics/status").json()["behind_records"] == 0)
@@ -105,6 +111,30 @@ def test_the_tiles_and_charts_show_what_the_api_says(board: Page, client: httpx.
     expect(board.locator(".tile", has_text="Sessions").locator("dd")).to_have_text("9")
     board.locator("#range").select_option("7")
     expect(board.locator(".tile", has_text="Sessions").locator("dd")).not_to_have_text("9")
+
+
+def test_ratings_and_cost_are_told_and_what_has_no_price_is_said(board: Page, client: httpx.Client) -> None:
+    found = client.get("/api/analytics/dashboard").json()
+    useful, wrong = (sum(one[verdict] for one in found["feedback"]) for verdict in ("useful", "wrong"))
+    answers = sum(one["answers"] for one in found["answers_by"])
+    assert useful + wrong == answers > 0
+    tile = board.locator(".tile", has=board.get_by_text("Useful", exact=True))
+    expect(tile).to_contain_text(f"{useful} of {answers} rated")
+    cost = board.locator(".tile", has=board.get_by_text("Cost", exact=True))
+    expect(cost).to_contain_text(f"{answers * 900 * 100 / 1e6:.2f} EUR")
+    expect(cost).to_contain_text("everything has a price")
+    expect(board.locator("#costs tr", has_text="prompt tokens")).to_contain_text("EUR")
+    expect(board.locator("#costs tr", has_text="answer tokens")).to_contain_text("0.00 EUR")
+    for row in found["usage"]:
+        row |= {"cost": None, "currency": None, "unpriced": True}
+    for row in found["cost"]:
+        row |= {"cost": None, "currency": None, "without_cost": row["n"]}
+    board.route("**/api/analytics/dashboard?*", lambda route: route.fulfill(json=found))
+    board.locator("#group").select_option("week")
+    expect(cost).to_contain_text("unknown")
+    expect(cost).to_contain_text("no price or not told")
+    expect(board.locator("#costs tr", has_text="prompt tokens")).to_contain_text("no price")
+    expect(board.locator("#costs")).not_to_contain_text("0.00")
 
 
 def test_trends_findings_and_one_session(board: Page) -> None:

@@ -85,8 +85,8 @@ def test_what_is_said_live_is_in_the_analytics_within_seconds(settings: Settings
         session = open_session(client, title="Live", kind="interview")
         say(client, session, ("c1", "ann", 0, 3, "How many planets are there?"), ("c2", "me", 4, 9, "Eight of them."))
         wait_for(lambda: complete(client, session) == 1)
-        wait_for(lambda: rows(client, "SELECT count(*) FROM answers WHERE outcome = 'answered'") == [[1]], 5)
-        wait_for(lambda: rows(client, "SELECT count(*) FROM utterances") == [[2]], 5)
+        wait_for(lambda: rows(client, "SELECT count(*) FROM answers WHERE outcome = 'answered'") == [[1]])
+        wait_for(lambda: rows(client, "SELECT count(*) FROM utterances") == [[2]])
         told = client.get(f"/api/analytics/sessions/{session}").json()
         assert told["summary"]["questions"] == 1
         assert [one["speaker_id"] for one in told["speakers"]] == ["me", "ann"]

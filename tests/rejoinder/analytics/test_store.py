@@ -82,7 +82,31 @@ def test_neither_order_nor_repeats_change_the_tables(tmp_path: Path) -> None:
         "sessions": 2, "participants": 4, "captions": 2, "speaker_turns": 2, "utterances": 4, "questions": 8,
         "withdrawals": 2, "answers": 6, "answer_texts": 2, "notes": 4, "meeting_events": 4, "usage": 2,
         "dead_letters": 0, "flow_lag": 2, "audio_gaps": 2, "caption_lag": 2,
+        "feedback": 2,
     }  # fmt: skip
+
+
+def test_while_live_flows_are_behind_the_load_goes_on_slowly_and_comes_to_its_end(tmp_path: Path) -> None:
+    log = log_with(tmp_path, *(conversation(f"s{number}") for number in range(60)))
+    store, behind = opened(tmp_path), [True]
+    asked: list[bool] = []
+
+    def busy() -> bool:
+        asked.append(behind[0])
+        return behind[0]
+
+    runner = AnalyticsRunner(log, StoreWriter(store), tmp_path / "recovery", Pace(0.02, 0.25, busy), epoch_s=0.1)
+    runner.start()
+    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 60)
+    wait_for(lambda: runner.reading.behind() == 0)
+    assert asked
+    behind[0] = False
+    log.append(conversation("late").new())
+    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 61)
+    assert runner.stop()
+    assert content(store) == clean(log, tmp_path)
+    store.close()
+    log.close()
 
 
 def test_a_late_correction_replaces_and_an_old_revision_does_not(tmp_path: Path) -> None:
