@@ -64,6 +64,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
 
     tracks = Tracks(parts.log, parts.limits.audio, allow)
     metrics = Metrics(parts.hops, parts.version)
+
     def forget(session_id: str) -> None:
         pages.forget()
         sessions_seen.forget(session_id)

@@ -1,7 +1,7 @@
 """From what a client sends to pieces of 16 kHz mono: PCM through a resampler, containers through a decoder."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
 from anyio import to_thread
@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.audio_decoding import Decoder, RecordingRefused
 from api.audio_limits import AudioLimits
-from api.audio_tracks import Piece, Track
+from api.audio_tracks import Piece, Place, Track
 from api.deps import Door
 from api.errors import Problem
 from operators.resampling import Resampler
 from schemas.audio import SAMPLE_RATE_HZ
 from schemas.base import Identifier, Seconds
 
-__all__ = ["Feed", "Format", "PcmFeed", "feed_for"]
+__all__ = ["Doubt", "Feed", "Format", "PcmFeed", "feed_for"]
 
 _CONTAINER = re.compile(r"(audio|video)/(webm|ogg|mp4|x-matroska|mpeg|aac|flac|wav)( *;.*)?")
 
@@ -38,6 +38,29 @@ class Format(BaseModel):
         if value != "pcm16" and not _CONTAINER.fullmatch(value):
             raise ValueError("pcm16, or a media type such as audio/webm;codecs=opus, audio/ogg, audio/mp4")
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What is being stored for a sender that keeps nothing: when it is given up, it may be in the log or not.
+
+    Tried again it has to be the same and no more, because what arrives late takes the place of the second try.
+
+    Attributes:
+        frame: The number that is wanted next once the log has it; 0 = nothing is in doubt.
+        count: How many of the pieces that wait it is made of.
+    """
+
+    frame: int = 0
+    count: int = 0
+
+    def arrived(self, place: Place) -> int:
+        """Give how many of the pieces that wait the log has after all."""
+        return self.count if self.count and place.next_frame >= self.frame else 0
+
+    def again(self, place: Place) -> int:
+        """Give how many pieces have to be tried again together; 0 = as many as one likes."""
+        return self.count if self.frame == place.next_frame + 1 else 0
 
 
 class Feed(Protocol):

@@ -6,10 +6,11 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import islice
 
 import structlog
 
-from api.audio_feeding import PcmFeed
+from api.audio_feeding import Doubt, PcmFeed
 from api.audio_tracks import Piece, Track
 from api.deps import Door
 from api.errors import Problem
@@ -56,7 +57,7 @@ class RoomTrack:
         self._waiting_s = 0.0
         self._clock = StreamClock()
         self._begins = True
-        self._doubtful = 0, 0
+        self._doubt = Doubt()
         self._told = ""
         self._checked_s = 0.0
         self._more = asyncio.Event()
@@ -135,15 +136,11 @@ class RoomTrack:
         self._told = ""
 
     def _settle(self) -> None:
-        """Let go of pieces whose storing was given up and which the log has after all."""
-        next_frame, count = self._doubtful
-        if count and self._track.here.next_frame >= next_frame:
-            self._let_go(count)
-        self._doubtful = 0, 0
-
-    def _let_go(self, count: int) -> None:
-        for _ in range(count):
-            self._waiting_s -= self._waiting.popleft().length_s
+        """Let go of pieces which the log has, also when their storing was given up."""
+        if count := self._doubt.arrived(self._track.here):
+            for _ in range(count):
+                self._waiting_s -= self._waiting.popleft().length_s
+            self._doubt = Doubt()
 
     def _still_goes_on(self) -> None:
         if time.monotonic() - self._checked_s < CHECK_S:
@@ -158,7 +155,7 @@ class RoomTrack:
 
     def _drop(self) -> None:
         self._waiting.clear()
-        self._doubtful = 0, 0
+        self._doubt = Doubt()
         self._waiting_s, self._begins = 0.0, True
 
     async def _introduce(self) -> None:
@@ -187,18 +184,23 @@ class RoomTrack:
             await track.append(Piece(b"", track.here.next_frame, gap_samples=round(gap_s * SAMPLE_RATE_HZ)))
             # Should the rest fail, what was missing is told already.
             self._waiting[0] = first = _Sound(first.ended_s, first.pcm, begins=False)
-        pieces, length_s = [first], first.length_s
-        for sound in list(self._waiting)[1:]:
-            if sound.begins or length_s + sound.length_s > LONGEST_PIECE_S:
-                break
-            pieces.append(sound)
-            length_s += sound.length_s
+        count = self._doubt.again(track.here) or self._together()
         before, number = track.here.sample, track.here.next_frame
-        self._doubtful = number + 1, len(pieces)
-        await self._feed.store(number, b"".join(sound.pcm for sound in pieces))
+        self._doubt = Doubt(number + 1, count)
+        await self._feed.store(number, b"".join(sound.pcm for sound in islice(self._waiting, count)))
         self._clock = clock
         self._settle()
         self._door.metrics.audio_seconds.labels("livekit").inc((track.here.sample - before) / SAMPLE_RATE_HZ)
+
+    def _together(self) -> int:
+        """Give how many of the pieces that wait are stored as one: up to five seconds of one stream."""
+        length_s, count = self._waiting[0].length_s, 1
+        for sound in islice(self._waiting, 1, None):
+            length_s += sound.length_s
+            if sound.begins or length_s > LONGEST_PIECE_S:
+                break
+            count += 1
+        return count
 
     async def close(self) -> None:
         """Store what waits, if that goes at once, and let go of the track, which its participant may come back to."""

@@ -2,15 +2,18 @@
 
 import asyncio
 import uuid
+from collections import deque
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from api.audio_feeding import PcmFeed
+from api.audio_feeding import Doubt, PcmFeed
 from api.audio_tracks import Piece, Track, first_sample
 from api.consent_gate import check_sound
 from api.deps import CurrentCaller, Door, door_of
@@ -100,6 +103,14 @@ async def end_whip(request: Request, session_id: SessionPath, resource_id: str, 
     return Response(status_code=200)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Sound as it came, or how many samples (16 kHz) were lost on their way."""
+
+    pcm: bytes
+    missing: int = 0
+
+
 class _Peer:
     """One connection over WebRTC and the task that stores its sound."""
 
@@ -114,7 +125,9 @@ class _Peer:
         servers = [RTCIceServer(urls=one) for one in door.parts.ice_servers]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._task: asyncio.Task[None] | None = None
-        self._waiting = bytearray()
+        self._coming = bytearray()
+        self._waiting: deque[_Part] = deque()
+        self._doubt = Doubt()
         self._feed: PcmFeed | None = None
         self._closed = False
         door.peers[resource] = self
@@ -168,10 +181,12 @@ class _Peer:
                         self._feed = PcmFeed(self._track, resampler, self._door.parts.limits.audio, None)
                     at_s = float(frame.time)
                     if expected is not None and at_s - expected > GAP_S:
-                        await self._lost(at_s - expected)
+                        self._cut()
+                        self._waiting.append(_Part(b"", round((at_s - expected) * SAMPLE_RATE_HZ)))
                     expected = at_s + frame.samples / frame.sample_rate
-                    self._waiting += frame.to_ndarray().tobytes()
-                    if len(self._waiting) >= self._bytes(PIECE_S):
+                    self._coming += frame.to_ndarray().tobytes()
+                    if len(self._coming) >= self._bytes(PIECE_S):
+                        self._cut()
                         await self._store()
         except (MediaStreamError, TimeoutError):
             pass
@@ -184,6 +199,12 @@ class _Peer:
         assert self._feed is not None  # noqa: S101 - the first frame made it
         return self._feed.bytes_of(seconds)
 
+    def _cut(self) -> None:
+        """Let what came so far wait to be stored."""
+        if self._coming:
+            self._waiting.append(_Part(bytes(self._coming)))
+            self._coming.clear()
+
     async def _store(self, *, last: bool = False) -> None:
         """Store what waits; while the log cannot, it goes on waiting, up to a minute of sound."""
         if await self._is_over():
@@ -192,32 +213,52 @@ class _Peer:
             try:
                 if self._track.place is None:
                     await self._track.load()
+                self._settle()
                 while self._waiting and self._feed is not None:
-                    piece = bytes(self._waiting[: self._bytes(LONGEST_PIECE_S)])
-                    before = self._track.here.sample
-                    await self._feed.store(self._track.here.next_frame, piece)
-                    del self._waiting[: len(piece)]
-                    way = self._door.metrics.audio_seconds.labels("webrtc")
-                    way.inc((self._track.here.sample - before) / SAMPLE_RATE_HZ)
+                    await self._store_some(self._feed)
                 if last:
                     await self._track.append(Piece(b"", self._track.here.next_frame, last=True))
             except (LogUnavailable, Problem) as error:
                 if isinstance(error, Problem) and error.status == HTTPStatus.FORBIDDEN:
                     self._waiting.clear()  # whoever objects now may not be stored later
                     raise
-                if last or len(self._waiting) > self._bytes(MOST_WAITING_S):
+                held = sum(len(one.pcm) for one in self._waiting)
+                if last or (held and held > self._bytes(MOST_WAITING_S)):
                     raise
+
+    async def _store_some(self, feed: PcmFeed) -> None:
+        """Store the oldest part that waits, with those behind it while there are many."""
+        place, first = self._track.here, self._waiting[0]
+        count = self._doubt.again(place) or self._together()
+        self._doubt = Doubt(place.next_frame + 1, count)
+        if first.missing:
+            await self._track.append(Piece(b"", place.next_frame + 1, gap_samples=first.missing))
+        else:
+            await feed.store(place.next_frame, b"".join(part.pcm for part in islice(self._waiting, count)))
+            stored_s = (self._track.here.sample - place.sample) / SAMPLE_RATE_HZ
+            self._door.metrics.audio_seconds.labels("webrtc").inc(stored_s)
+        self._settle()
+
+    def _together(self) -> int:
+        """Give how many of the parts that wait are stored as one: up to five seconds of sound, or one gap."""
+        size, count = len(self._waiting[0].pcm), 1
+        for part in islice(self._waiting, 1, None):
+            size += len(part.pcm)
+            if self._waiting[0].missing or part.missing or size > self._bytes(LONGEST_PIECE_S):
+                break
+            count += 1
+        return count
+
+    def _settle(self) -> None:
+        """Let go of what the log has, also when its storing was given up."""
+        if count := self._doubt.arrived(self._track.here):
+            for _ in range(count):
+                self._waiting.popleft()
+            self._doubt = Doubt()
 
     async def _is_over(self) -> bool:
         session = self._door.sessions.find(self.session_id)
         return session is None or session.closed_at is not None
-
-    async def _lost(self, seconds: float) -> None:
-        """Tell of sound that was lost on its way."""
-        await self._store()
-        async with self._track.lock:
-            missing = round(seconds * SAMPLE_RATE_HZ)
-            await self._track.append(Piece(b"", self._track.here.next_frame, gap_samples=missing))
 
     async def close(self) -> None:
         """End the connection and the track; harmless when called twice."""
@@ -230,8 +271,12 @@ class _Peer:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._connection.close()
+        self._cut()
         try:
-            await self._store(last=self._track.begun)
+            try:
+                await self._store(last=self._track.begun)
+            except Problem:  # what was given up before may have arrived meanwhile, and then the rest goes
+                await self._store(last=self._track.begun)
         except (EngineError, Problem) as error:
             logger.warning("webrtc_rest_lost", session_id=self.session_id, kind=type(error).__name__)
         if self._track.holder is self:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from flows.native_threads import end_before_exit
 from models.shelf import warm
 from operators.audio_tracks import Samples
 from operators.ports import SoundStretch, Transcriber, Transcript
@@ -86,13 +87,16 @@ class DecodingRoom:
         ]
         for thread in self._threads:
             thread.start()
+        end_before_exit(self)
 
     def prepare(self) -> None:
         """Have the models loaded before the first words are to be written down; returns at once."""
         with self._guard:
             if not self._prepared and not self._closed:
                 self._prepared = True
-                threading.Thread(target=self._prepare, name="loading-models", daemon=True).start()
+                loading = threading.Thread(target=self._prepare, name="loading-models", daemon=True)
+                self._threads.append(loading)
+                loading.start()
 
     def _prepare(self) -> None:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
+from flows.native_threads import end_before_exit
 from operators.audio_tracks import Samples
 from operators.diarization import Heard, hear
 from operators.voice_ports import SpeakerSegmenter, VoiceEncoder
@@ -74,6 +75,7 @@ class VoiceRoom:
         ]
         for thread in self._threads:
             thread.start()
+        end_before_exit(self)
 
     def submit(self, window: Listening) -> None:
         """Queue a window; returns at once."""

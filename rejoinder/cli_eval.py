@@ -36,7 +36,7 @@ def speech(
     set_up_logging("error")
     try:
         results = measure(settings, audio, out, typer.echo, fast=fast)
-    except (EngineError, ValueError) as error:
+    except (EngineError, ValueError, OSError) as error:
         raise fail(error) from None
     table = table_of(results)
     (out / "figures.md").write_text(table)

@@ -2,19 +2,26 @@
 
 import io
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import av
 import httpx
 import numpy as np
+import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from api.audio_tracks import Track
+from api.errors import Problem
 from eventlog import open_log
+from eventlog.base import Appended, NewRecord
 from schemas.audio import AudioChunk
 from schemas.codec import decode
+from tests.support import wait_for
 
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"}
 FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -110,6 +117,34 @@ def chunks(log: Any, session: str, track: str | None = None) -> list[AudioChunk]
     if isinstance(log, str):
         opened.close()
     return [one for one in found if track in (None, one.track)]
+
+
+def give_up_storing(log: Path, monkeypatch: pytest.MonkeyPatch, times: int = 2) -> None:
+    """Keep a log from being written until storing was given up so often; what was given up arrives after that."""
+    given_up: list[int] = []
+    stored = Track._stored
+
+    async def watched(track: Track, records: list[NewRecord]) -> list[Appended]:
+        try:
+            return await stored(track, records)
+        except Problem:
+            given_up.append(len(records))
+            raise
+
+    locked = sqlite3.connect(log, isolation_level=None, timeout=10)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(Track, "_stored", watched)
+        impatient.setattr("api.audio_tracks.APPEND_S", 0.3)
+        locked.execute("BEGIN IMMEDIATE")
+        wait_for(lambda: len(given_up) >= times)
+        locked.execute("ROLLBACK")
+    locked.close()
+
+
+def loud_s(found: list[AudioChunk]) -> float:
+    """Give how much of a track is no silence; checks that its numbers and samples go on."""
+    samples = np.frombuffer(whole(found), "<i2").astype(float) if found else np.zeros(0)
+    return float((samples[: len(samples) // 320 * 320].reshape(-1, 320).std(axis=1) > 1_000).sum() * 0.02)
 
 
 def whole(found: list[AudioChunk]) -> bytes:

@@ -6,7 +6,7 @@ import numpy as np
 
 from schemas.audio import SAMPLE_RATE_HZ
 
-__all__ = ["FIRST", "SECOND", "THIRD", "room", "say", "silence"]
+__all__ = ["FIRST", "SECOND", "THIRD", "higher", "room", "say", "silence"]
 
 FIRST = "Good morning everyone, today we talk about the new kitchen."
 SECOND = "The window should be larger than the door."
@@ -32,6 +32,12 @@ def say(text: str) -> np.ndarray:
     rate = pieces[0].sample_rate
     spoken = np.concatenate([piece.audio_int16_array for piece in pieces]).astype(np.float32)
     at = np.arange(0, len(spoken) - 1, rate / SAMPLE_RATE_HZ)
+    return np.interp(at, np.arange(len(spoken)), spoken).astype(np.int16)
+
+
+def higher(spoken: np.ndarray, by: float = 1.25) -> np.ndarray:
+    """Give speech in another voice: higher and faster; the speech models hear the same words of somebody else."""
+    at = np.arange(0, len(spoken) - 1, by)
     return np.interp(at, np.arange(len(spoken)), spoken).astype(np.int16)
 
 

@@ -12,6 +12,7 @@ from eventlog.base import EventLog
 from eventlog.records import new_record
 from rejoinder.engine import Engine
 from rejoinder.settings import Settings
+from rejoinder.speech import chosen_model
 from schemas.audio import SAMPLE_RATE_HZ, AudioChunk
 from schemas.base import derive_id
 from schemas.codec import decode
@@ -60,6 +61,9 @@ def engine_for(settings: Settings) -> Iterator[Engine]:
         ModelMissing: The speech model is not installed.
     """
     with Engine(settings) as engine:
+        if engine.listening is not None and engine.listening.wanted:
+            # Captions wait for a model that is not there, and here nobody would bring it.
+            engine.listening.shelf.get(chosen_model(settings))
         yield engine
 
 
@@ -71,6 +75,9 @@ def hear(engine: Engine, name: str, pcm: bytes, *, fast: bool = False) -> Heard:
         name: The session.
         pcm: 16 kHz mono int16.
         fast: As fast as it goes; times of records then say nothing.
+
+    Raises:
+        LogUnavailable: A flow stopped, or they did not come to an end.
     """
     log, heard = engine.log, Heard(audio_s=len(pcm) / 2 / SAMPLE_RATE_HZ)
     opened = MeetingOpened(
@@ -81,16 +88,18 @@ def hear(engine: Engine, name: str, pcm: bytes, *, fast: bool = False) -> Heard:
     began, cpu = time.monotonic(), time.process_time()
     follower = threading.Thread(target=_follow, args=(log, name, heard, began, ended), daemon=True)
     follower.start()
-    for chunk in _chunks(name, pcm):
-        due_s = (chunk.start_sample + len(chunk.pcm) // 2) / SAMPLE_RATE_HZ
-        if not fast and (left := began + due_s - time.monotonic()) > 0:
-            time.sleep(left)
-        log.append([new_record("audio", chunk)])
-    _wait(engine, heard)
-    heard.cpu_s = time.process_time() - cpu
+    try:
+        for chunk in _chunks(name, pcm):
+            due_s = (chunk.start_sample + len(chunk.pcm) // 2) / SAMPLE_RATE_HZ
+            if not fast and (left := began + due_s - time.monotonic()) > 0:
+                time.sleep(left)
+            log.append([new_record("audio", chunk)])
+        _wait(engine, heard)
+        heard.cpu_s = time.process_time() - cpu
+    finally:
+        ended.set()
+        follower.join(5)
     heard.wall_s = max((one.at_s for one in heard.came), default=0.0)
-    ended.set()
-    follower.join(5)
     closed = MeetingClosed(session_id=name, event_id=derive_id(name, "closed"), created_at=datetime.now(UTC))
     log.append([new_record("meeting", closed)])
     return heard

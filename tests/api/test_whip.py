@@ -2,6 +2,7 @@
 
 import asyncio
 import fractions
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,17 +13,18 @@ import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from rejoinder.settings import Settings
-from tests.sound import chunks, tone, whole
+from tests.sound import chunks, give_up_storing, loud_s, tone, whole
 from tests.support import open_session, running, wait_for
 
 
 class Tone(MediaStreamTrack):
-    """A tone, paced by the clock as a microphone is."""
+    """A tone, paced by the clock as a microphone is; from `until_s` on silence."""
 
     kind = "audio"
 
-    def __init__(self) -> None:
+    def __init__(self, until_s: float = math.inf) -> None:
         super().__init__()
+        self._until = until_s * 48_000
         self._sound = np.frombuffer(tone(10.0, 48_000), "<i2")
         self._at = 0
         self._began: float | None = None
@@ -31,7 +33,7 @@ class Tone(MediaStreamTrack):
         loop = asyncio.get_running_loop()
         self._began = self._began if self._began is not None else loop.time()
         await asyncio.sleep(max(0.0, self._began + self._at / 48_000 - loop.time()))
-        part = self._sound[np.arange(self._at, self._at + 960) % len(self._sound)]
+        part = self._sound[np.arange(self._at, self._at + 960) % len(self._sound)] * np.int16(self._at < self._until)
         frame = av.AudioFrame.from_ndarray(part[None, :], format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 48_000, self._at, fractions.Fraction(1, 48_000)
         self._at += 960
@@ -54,9 +56,11 @@ def _is_the_tone(pcm: bytes) -> bool:
     return bool(abs(np.abs(np.fft.rfft(sound)).argmax() - 440) <= 1 and sound.std() > 2_000)
 
 
-async def _published(client: httpx.Client, session: str, *, video: bool = False) -> tuple[RTCPeerConnection, str]:
+async def _published(
+    client: httpx.Client, session: str, *, video: bool = False, sound: Tone | None = None
+) -> tuple[RTCPeerConnection, str]:
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    peer.addTrack(Tone())
+    peer.addTrack(sound or Tone())
     if video:
         peer.addTransceiver("video", direction="sendonly")
     await peer.setLocalDescription(await peer.createOffer())
@@ -145,6 +149,30 @@ def test_a_peer_whose_voice_may_not_be_stored_any_more_is_ended(client: httpx.Cl
         headers={"content-type": "application/sdp"},
     )
     assert offer.status_code == 403
+
+
+def test_sound_whose_storing_was_given_up_and_that_arrived_is_stored_once(
+    client: httpx.Client, place: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(client)
+
+    async def publish() -> None:
+        peer, location = await _published(client, session, sound=Tone(until_s=5.0))
+        await asyncio.to_thread(wait_for, lambda: loud_s(chunks(place.log_url, session)) > 1)
+        await asyncio.to_thread(give_up_storing, place.data_dir / "log.sqlite3", monkeypatch)
+
+        def silent() -> bool:
+            return np.frombuffer(whole(chunks(place.log_url, session))[-16_000:], "<i2").std() < 10
+
+        await asyncio.to_thread(wait_for, silent)
+        assert (await asyncio.to_thread(client.delete, location)).status_code == 200
+        await peer.close()
+
+    asyncio.run(publish())
+    found = chunks(place.log_url, session)
+    assert found[-1].last
+    assert loud_s(found) == pytest.approx(5.0, abs=0.05)
+    assert {one.gap_samples for one in found} == {0}
 
 
 WRONG = {

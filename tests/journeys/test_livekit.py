@@ -19,7 +19,7 @@ from tests.journeys.test_kafka import need_java
 from tests.kafka.broker import Broker
 from tests.livekit_server.server import LiveKitServer, speaking
 from tests.models.test_speech import plain
-from tests.sound import chunks, tone, whole
+from tests.sound import chunks, give_up_storing, loud_s, tone, whole
 from tests.support import open_session, running, wait_for
 
 QUIET = {"speech_model": "off", "speakers": "off"}
@@ -43,10 +43,7 @@ def _log(folder: Path) -> str:
 
 
 def _loud_s(log: str | EventLog, session: str) -> float:
-    """Give how much sound of a track is no silence; checks that its numbers and samples go on."""
-    found = chunks(log, session)
-    samples = np.frombuffer(whole(found), "<i2").astype(float) if found else np.zeros(0)
-    return float((samples[: len(samples) // 320 * 320].reshape(-1, 320).std(axis=1) > 1_000).sum() * 0.02)
+    return loud_s(chunks(log, session))
 
 
 def _heard(log: str, session: str) -> None:
@@ -164,6 +161,24 @@ def test_while_the_log_cannot_be_written_sound_waits_and_nothing_is_missing(
             locked.close()
             wait_for(lambda: _loud_s(settings.log_url, session) > 6.8)
     assert 6.8 < _loud_s(settings.log_url, session) < 7.2
+    assert {one.gap_samples for one in chunks(settings.log_url, session)} == {0}
+
+
+def test_sound_whose_storing_was_given_up_and_that_arrived_is_stored_once(
+    server: LiveKitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    settings = Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, **QUIET, **server.settings)
+    with running(settings) as client:
+        session = open_session(client)
+        with speaking(client, session, "ann") as ann:
+            _heard(settings.log_url, session)
+            ann.begin(_say(tmp_path, 6.0))
+            wait_for(lambda: _loud_s(settings.log_url, session) > 0.5)
+            give_up_storing(folder / "log.sqlite3", monkeypatch)
+            ann.done()
+            wait_for(lambda: _loud_s(settings.log_url, session) > 5.8)
+    assert 5.8 < _loud_s(settings.log_url, session) < 6.2
     assert {one.gap_samples for one in chunks(settings.log_url, session)} == {0}
 
 

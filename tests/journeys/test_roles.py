@@ -36,14 +36,15 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def flows(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``rejoinder flow ...`` beside the test."""
+def flows(settings: Settings, *arguments: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``rejoinder flow ...`` beside the test; `more` are settings by their names in the environment."""
     given = {
         "REJOINDER_DATA_DIR": str(settings.data_dir),
         "REJOINDER_LOG": settings.log,
         "REJOINDER_VECTORS_URL": settings.vectors_url,
         "REJOINDER_EPOCH_S": "0.2",
         "REJOINDER_LOG_LEVEL": "warning",
+        **more,
     }
     with (settings.data_dir / f"{arguments[0]}.out").open("a") as out:
         child = subprocess.Popen(

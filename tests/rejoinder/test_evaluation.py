@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rejoinder.cli import app
 from rejoinder.evaluation.hearing import Came, Heard
 from rejoinder.evaluation.recordings import Recording, Span, read_rttm, read_stm, recordings_in, rttm_of, stm_of
 from rejoinder.evaluation.scoring import Words, by_speaker, cp_words, invented, speaker_errors, word_errors
 from rejoinder.evaluation.speech import measured, table_of, turns_at
 from schemas.errors import LogUnavailable
 from schemas.speech import Caption, SpeakerTurn, Utterance, Word
+from tests.sound import recording
 
 AT = "2026-01-01T00:00:00Z"
 
@@ -123,3 +126,12 @@ def test_latencies_follow_the_first_time_a_word_was_told_for_good() -> None:
     assert found.speakers["5 s", "0"].rate == 0
     assert found.speakers["1 s", "0"].rate == pytest.approx(50)
     assert "| 100.0 |" in table_of([found])
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "talk.wav").write_bytes(recording("wav", 0.5))
+    given = ["--audio", str(tmp_path), "--out", str(tmp_path / "out"), "--model", "huge", "--fast"]
+    outcome = CliRunner().invoke(app, ["eval", "speech", *given])
+    assert outcome.exit_code == 1
+    assert "no speech model 'huge'" in outcome.output
+    assert not list((tmp_path / "out").iterdir())
