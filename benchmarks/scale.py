@@ -36,6 +36,9 @@ from operators.answering import Answering
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 HOUR_CAPTIONS = int(3600 / EVERY_S)
 APPEND = 500
+QUIET_LOOKS = 16
+"""Looks, 25 ms apart, without anything left to read after which a block is over. Timers that are due fire within 100 ms
+then; with four looks those of a block were now counted with it and now with the next, where sessions are many."""
 EPOCH_S = 0.5
 """Seconds between snapshots, as the product has them; results of another `--epoch` are kept beside."""
 
@@ -102,7 +105,7 @@ class Flows:
             told = self.ask()
             done = told["alive"] and told["behind"] == 0
             quiet, first = (quiet + 1, first if quiet else told) if done else (0, {})
-            if quiet == 4:
+            if quiet == QUIET_LOOKS:
                 return first
             time.sleep(0.025)
         message = "the flows did not catch up"

@@ -14,9 +14,10 @@ from flows.answering_room import AnsweringRoom, Call
 from flows.clock import FlowClock
 from flows.encoded_memory import EncodedMemory, Lines, lines_read
 from flows.gone import GoneSessions
-from flows.logic import SWEEP_S, Arrived
+from flows.logic import SWEEP_S, Arrived, shard_name
 from flows.marks import Mark
 from flows.packing import pack, unpack
+from flows.piece_file import CLEAR_S, Piece, PieceFile, PieceFolder, Place
 from operators.answering import AnswerContext, AnswerDone, AnswerText
 from operators.ports import SearchScope
 from schemas.answers import Answer, AnswerDelta, AnswerFailed, Cause, answer_id_of
@@ -67,10 +68,6 @@ class _Session:
     closed_s: float | None = None
 
 
-Piece = tuple[bytes, float, float | None, bool]
-"""A session in a snapshot: its pickled state, when it was touched, when it was closed, whether questions wait."""
-
-
 @dataclass(frozen=True, slots=True)
 class AnswersOptions:
     """How questions are answered.
@@ -85,12 +82,13 @@ class AnswersOptions:
 
 
 @dataclass(slots=True)
-class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, Piece]]):
+class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
     """One shard of the answers flow.
 
     Nothing here waits: model and search run in the room's own thread. Unfinished questions are in the
     snapshot; after a fault they are asked again under the next `attempt`, and a question whose answer is
-    already closed in the log is not asked again.
+    already closed in the log is not asked again. A session lies there as its packed state, when it was touched, when it
+    was closed and whether questions wait.
     """
 
     room: AnsweringRoom
@@ -98,7 +96,9 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
     attempt: int
     options: AnswersOptions = field(default_factory=AnswersOptions)
     clock: FlowClock | None = None
+    file: PieceFile = field(default_factory=lambda: PieceFolder().file(None))
     sessions: dict[str, _Session] = field(default_factory=dict)
+    # Sessions of before a restart that nothing was heard of since.
     pieces: dict[str, Piece] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     # Only these are looked at when pieces are handed on: a shard may hold many sessions that ask nothing.
@@ -115,15 +115,21 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         attempt: int,
         options: AnswersOptions | None = None,
         clock: FlowClock | None = None,
-    ) -> Callable[[dict[str, Piece] | None], "AnswersLogic"]:
-        """Give the function that Bytewax calls to make or restore a shard; without a clock, the wall's is used."""
+        *,
+        folder: PieceFolder | None = None,
+    ) -> Callable[[Place | None], "AnswersLogic"]:
+        """Give the function that Bytewax calls to make or restore a shard; without a clock, the wall's is used.
 
-        def build(snapshot: dict[str, Piece] | None) -> AnswersLogic:
-            logic = cls(room, log, attempt, options or AnswersOptions(), clock)
-            logic.pieces = dict(snapshot or {})
+        Without a `folder` for its sessions a shard cannot be restored.
+        """
+        folder = folder or PieceFolder()
+
+        def build(place: Place | None) -> AnswersLogic:
+            logic = cls(room, log, attempt, options or AnswersOptions(), clock, folder.file(place))
+            logic.pieces = logic.file.restore()
             over = ((closed_s, one) for one, (_, _, closed_s, _) in logic.pieces.items() if closed_s is not None)
             logic.closed.extend(sorted(over))
-            for session_id, (_, _, _, waits) in logic.pieces.items():
+            for session_id, (_, _, _, waits) in list(logic.pieces.items()):
                 if waits:
                     logic._session(session_id)
             return logic
@@ -135,7 +141,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         session = self.sessions.get(session_id)
         if session is None:
             session = self.sessions[session_id] = _Session(session_id)
-            if (piece := self.pieces.get(session_id)) is not None:
+            if (piece := self.pieces.pop(session_id, None)) is not None:
                 self._unpack(session, piece)
             elif session_id in self.gone:
                 session.closed_s = self._now_s()
@@ -152,6 +158,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
     def on_batch(self, values: list[Arrived | Mark]) -> tuple[Iterable[Record], bool]:
         """Take questions, withdrawals, memory and meeting events in; time is of no matter here."""
         out: list[Record] = []
+        self.file.shard = self.file.shard or shard_name(values[0], self.file.shards)
         for arrived in values:
             if isinstance(arrived, Mark):
                 continue
@@ -258,7 +265,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
     def _forget(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
         self.pieces.pop(session_id, None)
-        self.changed.discard(session_id)
+        self.changed.add(session_id)
         self.gone.add(session_id)
 
     def on_eof(self) -> tuple[Iterable[Record], bool]:
@@ -357,17 +364,20 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
             due_s, wall_s = self.closed[0][0] + FORGET_CLOSED_S, time.time()
             # While the flow's clock stands still (a backlog) there is no hurry.
             return datetime.fromtimestamp(due_s if due_s > wall_s else wall_s + LOOK_AGAIN_S, UTC)
-        return None
+        return None if self.file.cleared and not self.changed else datetime.now(UTC) + timedelta(seconds=CLEAR_S)
 
-    def snapshot(self) -> dict[str, Piece]:
-        """Give the sessions with the questions that wait for an answer; only what changed is packed anew."""
-        for session_id in self.changed:
-            session = self.sessions[session_id]
-            waiting = tuple((one.question, one.context, one.lines) for one in session.running.values())
-            state = (session.opened, session.memory.lines(), waiting, session.withdrawn, session.offsets)
-            self.pieces[session_id] = pack(state), session.touched_s, session.closed_s, bool(waiting)
+    def snapshot(self) -> Place:
+        """Write the sessions that changed, with the questions that wait for an answer; gives where all of them lie."""
+        sessions = self.sessions
+        place = self.file.keep({one: _piece(sessions[one]) if one in sessions else None for one in self.changed})
         self.changed.clear()
-        return dict(self.pieces)
+        return place
+
+
+def _piece(session: _Session) -> Piece:
+    waiting = tuple((one.question, one.context, one.lines) for one in session.running.values())
+    state = (session.opened, session.memory.lines(), waiting, session.withdrawn, session.offsets)
+    return pack(state), session.touched_s, session.closed_s, bool(waiting)
 
 
 def _reason_of(error: EngineError) -> str:

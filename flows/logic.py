@@ -20,6 +20,7 @@ from flows.connectors import Read
 from flows.gone import GoneSessions
 from flows.marks import Mark
 from flows.packing import pack, unpack
+from flows.piece_file import CLEAR_S, Piece, PieceFile, PieceFolder, Place
 from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
 from operators.base import Operator
 from schemas.base import Record, derive_id
@@ -29,12 +30,14 @@ from schemas.errors import SchemaError
 from schemas.hops import HopCounts
 from schemas.meeting import MeetingOpened
 
-__all__ = ["SHARDS", "Arrived", "Decoder", "OperatorLogic", "shard_of"]
+__all__ = ["SHARDS", "SHARDS_ALONE", "Arrived", "Decoder", "OperatorLogic", "shard_name", "shard_of"]
 
 logger = structlog.get_logger("flows")
 
 SHARDS = 256
 """Bytewax never forgets a key (it leaves a row per key for ever), so sessions live inside this many keys."""
+SHARDS_ALONE = 32
+"""The same where one worker has all of them: a call costs what several records do, so few calls shall take many."""
 CLOCKS_AGREE_S = 0.2
 """Clocks of several machines differ by less than this."""
 FORGET_CLOSED_S = 5.0
@@ -64,21 +67,26 @@ class Arrived(NamedTuple):
     trace: str = ""
 
 
-def shard_of(session_id: str) -> str:
+def shard_name(first: "Arrived | Mark", shards: int) -> str:
+    """Give the key of a shard by anything that came for it."""
+    return str(first.shard) if isinstance(first, Mark) else shard_of(first.record.session_id, shards)
+
+
+def shard_of(session_id: str, shards: int = SHARDS) -> str:
     """Give the Bytewax key of a session, the same in every process.
 
     >>> shard_of("a") == shard_of("a")
     True
     """
-    return str(zlib.crc32(session_id.encode()) % SHARDS)
+    return str(zlib.crc32(session_id.encode()) % shards)
 
 
 class Decoder:
     """Turns log records into ``(shard, Arrived)``; what cannot be read goes to ``dead-letters``."""
 
-    def __init__(self, log: EventLog, flow: str, counts: HopCounts | None = None) -> None:
-        """Decode for `flow`."""
-        self._log, self._flow, self._counts = log, flow, counts or HopCounts()
+    def __init__(self, log: EventLog, flow: str, counts: HopCounts | None = None, shards: int = SHARDS) -> None:
+        """Decode for `flow`, whose sessions live in so many shards."""
+        self._log, self._flow, self._counts, self._shards = log, flow, counts or HopCounts(), shards
 
     def __call__(self, batch: list[Read]) -> Iterable[tuple[str, Arrived | Mark]]:
         """Decode what was read for this flow, keeping its order; marks pass through to their shard."""
@@ -109,7 +117,10 @@ class Decoder:
             else:
                 at_s = min(lying.at_s, latest_s)
                 good.append(
-                    (shard_of(record.session_id), Arrived(record, lying.topic, lying.offset, at_s, lying.trace))
+                    (
+                        shard_of(record.session_id, self._shards),
+                        Arrived(record, lying.topic, lying.offset, at_s, lying.trace),
+                    )
                 )
         return good
 
@@ -147,19 +158,16 @@ class _Kept:
     closed_s: float | None = None
 
 
-Piece = tuple[bytes, float, float | None, float | None]
-"""A session in a snapshot: its pickled state, when it was touched, when its timer is due, when it was closed."""
-
-
 @dataclass(slots=True)
-class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, Piece]]):
+class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
     """One shard of an operator's sessions.
 
     Time inside the operator is the producer time of its records, so the same log gives the same outputs
     however fast it is read; timers between two records fire before the later one, in replay as live.
 
     A shard holds many sessions, and every call costs what it touches: timers lie in a heap, sessions that are over in
-    a queue, and a snapshot pickles what changed since the one before.
+    a queue, and a snapshot packs and writes what changed since the one before: for a session its state, when it was
+    touched, when its timer is due and when it was closed.
     """
 
     flow: str
@@ -167,8 +175,10 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     clock: FlowClock | None
     log: EventLog
     finishing: bool = False
+    file: PieceFile = field(default_factory=lambda: PieceFolder().file(None))
     sessions: dict[str, _Kept] = field(default_factory=dict)
-    pieces: dict[str, Piece] = field(default_factory=dict)
+    # Sessions of before a restart that nothing was heard of since, packed as they were.
+    packed: dict[str, bytes] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     # A timer that was moved leaves its old entry behind, which is passed over when its time comes.
     timers: list[tuple[float, str]] = field(default_factory=list)
@@ -178,23 +188,28 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     counts: HopCounts = field(default_factory=HopCounts)
 
     @classmethod
-    def builder(
+    def builder(  # noqa: PLR0913 - all that a shard runs with
         cls,
         flow: str,
         operator: Operator[Any, Any, Any],
         clock: FlowClock | None,
         log: EventLog,
         *,
+        folder: PieceFolder | None = None,
         finishing: bool = False,
         counts: HopCounts | None = None,
-    ) -> Callable[[dict[str, Piece] | None], "OperatorLogic"]:
-        """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time."""
+    ) -> Callable[[Place | None], "OperatorLogic"]:
+        """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time.
 
-        def build(snapshot: dict[str, Piece] | None) -> OperatorLogic:
-            logic = cls(flow, operator, clock, log, finishing)
+        Without a `folder` for its sessions a shard cannot be restored.
+        """
+        folder = folder or PieceFolder()
+
+        def build(place: Place | None) -> OperatorLogic:
+            logic = cls(flow, operator, clock, log, finishing, folder.file(place))
             logic.counts = counts or logic.counts
-            logic.pieces = dict(snapshot or {})
-            for session_id, (_, touched_s, due_s, closed_s) in logic.pieces.items():
+            for session_id, (packed, touched_s, due_s, closed_s) in logic.file.restore().items():
+                logic.packed[session_id] = packed
                 logic.sessions[session_id] = _Kept(None, touched_s, due_s, closed_s)
                 if due_s is not None:
                     logic.timers.append((due_s, session_id))
@@ -208,6 +223,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     def on_batch(self, values: list[Arrived | Mark]) -> tuple[Iterable[Record | Mark], bool]:
         """Step every record; a record the operator fails on is buried and its state stays as it was."""
         out: list[Record | Mark] = []
+        self.file.shard = self.file.shard or shard_name(values[0], self.file.shards)
         for arrived in values:
             if isinstance(arrived, Mark):
                 self._fire(arrived.at_s, out)
@@ -250,7 +266,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     def _state(self, session_id: str, kept: _Kept) -> Any:
         """Give a session's state; after a restart it is unpacked at the first record that needs it."""
         if kept.state is None:
-            kept.state = unpack(self.pieces[session_id][0])
+            kept.state = unpack(self.packed.pop(session_id))
         return kept.state
 
     def _fire(self, until_s: float, out: list[Record | Mark]) -> None:
@@ -318,8 +334,8 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
 
     def _forget(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
-        self.pieces.pop(session_id, None)
-        self.changed.discard(session_id)
+        self.packed.pop(session_id, None)
+        self.changed.add(session_id)
         self.gone.add(session_id)
 
     def notify_at(self) -> datetime | None:
@@ -331,10 +347,12 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         times = [self.timers[0][0]] if self.timers else []
         if self.closed:
             times.append(self.closed[0][0] + FORGET_CLOSED_S)
+        wall_s = time.time()
+        if self.changed or not self.file.cleared:
+            times.append(wall_s + CLEAR_S)
         if not times:
             return None
         earliest = min(times)
-        wall_s = time.time()
         if earliest <= wall_s:
             # The flow's clock stands still: for a moment, while what just came is read, or all through a backlog.
             backlog = wall_s - self.clock.now_s() > BACKLOG_S
@@ -345,10 +363,15 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         kept = self.sessions.get(session_id)
         return kept is not None and kept.due_s == due_s
 
-    def snapshot(self) -> dict[str, Piece]:
-        """Give the pickled sessions; only those that changed are pickled anew."""
+    def snapshot(self) -> Place:
+        """Write the sessions that changed; gives where all of them lie."""
+        changed: dict[str, Piece | None] = {}
         for session_id in self.changed:
-            kept = self.sessions[session_id]
-            self.pieces[session_id] = pack(kept.state), kept.touched_s, kept.due_s, kept.closed_s
+            kept = self.sessions.get(session_id)
+            changed[session_id] = None if kept is None else self._piece(session_id, kept)
         self.changed.clear()
-        return dict(self.pieces)
+        return self.file.keep(changed)
+
+    def _piece(self, session_id: str, kept: _Kept) -> Piece:
+        packed = self.packed[session_id] if kept.state is None else pack(kept.state)
+        return packed, kept.touched_s, kept.due_s, kept.closed_s
