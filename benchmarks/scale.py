@@ -97,6 +97,15 @@ class Flows:
         found: dict[str, Any] = json.loads(self.process.stdout.readline())
         return found
 
+    def keep_up(self, most: int, seconds: float = 300.0) -> None:
+        """Wait until at most so many records are left to read over all flows."""
+        end = time.monotonic() + seconds
+        while self.ask()["behind"] > most:
+            if time.monotonic() > end:
+                message = "the flows do not keep up"
+                raise TimeoutError(message)
+            time.sleep(0.1)
+
     def settle(self, seconds: float = 300.0) -> dict[str, Any]:
         """Wait until nothing is left to read in any flow; gives how it stood when that was first seen."""
         end, quiet = time.monotonic() + seconds, 0
@@ -182,7 +191,8 @@ def by_sessions(
             # Every session's windows are full, as they are two minutes into a meeting.
             taken[place] = max(warm * crowd.count, block)
             one.give(crowd.captions(0, taken[place]))
-            one.settle()
+        for one in running:
+            one.settle(900)
         costs: list[list[float]] = []
         for _ in range(rounds):
             costs.append([])

@@ -19,8 +19,8 @@ from flows.clock import FlowClock
 from flows.connectors import Read
 from flows.gone import GoneSessions
 from flows.marks import Mark
-from flows.packing import pack, unpack
-from flows.piece_file import CLEAR_S, Piece, PieceFile, PieceFolder, Place
+from flows.packing import pack, pack_changes, unpack_changed
+from flows.piece_file import CLEAR_S, MOST_PARTS, Piece, PieceFile, PieceFolder, Place
 from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
 from operators.base import Operator
 from schemas.base import Record, derive_id
@@ -150,12 +150,17 @@ def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
 
 @dataclass(slots=True)
 class _Kept:
-    """One session inside a shard; `state` is None while it is only known as it lay in the snapshot."""
+    """One session inside a shard; `state` is None while it is only known as it lay in the snapshot.
+
+    `written` is the state of the newest snapshot and `parts` how many pieces hold it.
+    """
 
     state: Any
     touched_s: float
     due_s: float | None = None
     closed_s: float | None = None
+    written: Any = None
+    parts: int = 0
 
 
 @dataclass(slots=True)
@@ -177,8 +182,8 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
     finishing: bool = False
     file: PieceFile = field(default_factory=lambda: PieceFolder().file(None))
     sessions: dict[str, _Kept] = field(default_factory=dict)
-    # Sessions of before a restart that nothing was heard of since, packed as they were.
-    packed: dict[str, bytes] = field(default_factory=dict)
+    # Sessions of before a restart that nothing was heard of since, as they lay.
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     # A timer that was moved leaves its old entry behind, which is passed over when its time comes.
     timers: list[tuple[float, str]] = field(default_factory=list)
@@ -208,8 +213,9 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
         def build(place: Place | None) -> OperatorLogic:
             logic = cls(flow, operator, clock, log, finishing, folder.file(place))
             logic.counts = counts or logic.counts
-            for session_id, (packed, touched_s, due_s, closed_s) in logic.file.restore().items():
-                logic.packed[session_id] = packed
+            logic.pieces = logic.file.restore()
+            for session_id, pieces in logic.pieces.items():
+                _, touched_s, due_s, closed_s, _ = pieces[-1]
                 logic.sessions[session_id] = _Kept(None, touched_s, due_s, closed_s)
                 if due_s is not None:
                     logic.timers.append((due_s, session_id))
@@ -266,7 +272,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
     def _state(self, session_id: str, kept: _Kept) -> Any:
         """Give a session's state; after a restart it is unpacked at the first record that needs it."""
         if kept.state is None:
-            kept.state = unpack(self.packed.pop(session_id))
+            kept.state = unpack_changed(one[0] for one in self.pieces.pop(session_id))
         return kept.state
 
     def _fire(self, until_s: float, out: list[Record | Mark]) -> None:
@@ -334,7 +340,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
 
     def _forget(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
-        self.packed.pop(session_id, None)
+        self.pieces.pop(session_id, None)
         self.changed.add(session_id)
         self.gone.add(session_id)
 
@@ -368,10 +374,17 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
         changed: dict[str, Piece | None] = {}
         for session_id in self.changed:
             kept = self.sessions.get(session_id)
-            changed[session_id] = None if kept is None else self._piece(session_id, kept)
+            if kept is None:
+                changed[session_id] = None
+            elif kept.state is not None:  # else it is as it lay
+                changed[session_id] = _piece(kept)
         self.changed.clear()
         return self.file.keep(changed)
 
-    def _piece(self, session_id: str, kept: _Kept) -> Piece:
-        packed = self.packed[session_id] if kept.state is None else pack(kept.state)
-        return packed, kept.touched_s, kept.due_s, kept.closed_s
+
+def _piece(kept: _Kept) -> Piece:
+    """Pack a session: what became different of its state, or all of it now and then."""
+    changes = pack_changes(kept.state, kept.written) if 0 < kept.parts < MOST_PARTS else None
+    kept.written, kept.parts = kept.state, 1 if changes is None else kept.parts + 1
+    packed = pack(kept.state) if changes is None else changes
+    return packed, kept.touched_s, kept.due_s, kept.closed_s, changes is not None

@@ -8,8 +8,8 @@ name, and times by their seconds.
 import functools
 import pickle
 import pkgutil
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from operator import attrgetter
@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "pack_changes", "unpack", "unpack_changed"]
 
 Reducer = Callable[[Any], tuple[Any, ...]]
 
@@ -100,3 +100,24 @@ def pack(state: Any) -> bytes:
 def unpack(packed: bytes) -> Any:
     """Give the state of bytes that `pack` made."""
     return pickle.loads(packed)  # noqa: S301 - our own snapshot
+
+
+def pack_changes(state: Any, before: Any) -> bytes | None:
+    """Give the bytes of the fields of a dataclass that are other objects than before.
+
+    None when the dataclass has a way of its own to be packed, which looks at it whole.
+    """
+    kind = type(state)
+    if "__reduce__" in kind.__dict__:
+        return None
+    names = _kind(_name(kind))[1]
+    return pack({name: value for name in names if (value := getattr(state, name)) is not getattr(before, name)})
+
+
+def unpack_changed(packed: Iterable[bytes]) -> Any:
+    """Give the state that was packed first, with the changes that were packed after it."""
+    state, *changes = map(unpack, packed)
+    fresh: dict[str, Any] = {}
+    for one in changes:
+        fresh.update(one)
+    return replace(state, **fresh) if fresh else state

@@ -14,13 +14,17 @@ from pathlib import Path
 
 from eventlog.base import SHARDS
 
-__all__ = ["Piece", "PieceFile", "PieceFolder", "Place"]
+__all__ = ["CLEAR_S", "MOST_PARTS", "Piece", "PieceFile", "PieceFolder", "Place"]
 
-Piece = tuple[bytes, float, float | None, float | None]
-"""A session in a snapshot: its packed state, when it was touched, and two numbers that its flow gives a meaning."""
+Piece = tuple[bytes, float, float | None, float | None, bool]
+"""A session in a snapshot: its packed state, when it was touched, two numbers whose meaning is its flow's, and whether
+the state is only what became different since the piece before, which is needed as well.
+"""
 Place = tuple[str, int, int]
 """What Bytewax keeps of a shard: its name, the number of its file, and how many bytes of that count."""
 
+MOST_PARTS = 16
+"""A session is written whole after so many pieces: a restart reads them, and a file holds them, until then."""
 FRAME = struct.Struct("<II")
 """Before every session: the size of what follows, and its checksum."""
 CLEAR_S = 1.0
@@ -66,7 +70,7 @@ class PieceFile:
         self._folder = folder.path
         self.shards = folder.shards
         self.shard, self._number, self._size = place or EMPTY
-        self._lying: dict[str, tuple[int, int]] = {}
+        self._lying: dict[str, list[tuple[int, int]]] = {}
         self._needed = 0
         self._fresh = True
         older = (number for number in folder.found.get(self.shard, ()) if number < self._number)
@@ -81,14 +85,14 @@ class PieceFile:
     def _path(self, number: int) -> Path:
         return (self._folder or Path()) / f"{self.shard}.{number}"
 
-    def restore(self) -> dict[str, Piece]:
-        """Give the sessions at the place.
+    def restore(self) -> dict[str, list[Piece]]:
+        """Give the sessions at the place, each as a whole piece and those after it that add to it.
 
         Raises:
             ValueError: The file does not hold what it should.
         """
-        pieces: dict[str, Piece] = {}
-        data = self._read()
+        pieces: dict[str, list[Piece]] = {}
+        data = self._read(self._size)
         at = 0
         while at < len(data):
             size, checksum = FRAME.unpack_from(data, at) if len(data) - at >= FRAME.size else (0, 0)
@@ -98,32 +102,34 @@ class PieceFile:
                 message = f"the snapshot {self._path(self._number)} is damaged"
                 raise ValueError(message)
             session_id, piece = pickle.loads(body)  # noqa: S301 - our own snapshot
-            self._note(session_id, None if piece is None else (at, end - at))
-            pieces.pop(session_id, None)
-            if piece is not None:
-                pieces[session_id] = piece
+            self._note(session_id, piece, (at, end - at))
+            if piece is None:
+                pieces.pop(session_id, None)
+            elif piece[4]:
+                pieces[session_id].append(piece)
+            else:
+                pieces[session_id] = [piece]
             at = end
         return pieces
 
-    def _read(self) -> bytes:
-        if not self._size:
+    def _read(self, size: int) -> bytes:
+        if not size:
             return b""
         try:
             with self._path(self._number).open("rb") as file:
-                data = file.read(self._size)
+                data = file.read(size)
         except FileNotFoundError:
             data = b""
-        if len(data) < self._size:
+        if len(data) < size:
             message = f"the snapshot {self._path(self._number)} is not whole"
             raise ValueError(message)
         return data
 
-    def _note(self, session_id: str, lies: tuple[int, int] | None) -> None:
-        before = self._lying.pop(session_id, None)
-        if before is not None:
-            self._needed -= before[1]
-        if lies is not None:
-            self._lying[session_id] = lies
+    def _note(self, session_id: str, piece: Piece | None, lies: tuple[int, int]) -> None:
+        if piece is None or not piece[4]:
+            self._needed -= sum(size for _, size in self._lying.pop(session_id, ()))
+        if piece is not None:
+            self._lying.setdefault(session_id, []).append(lies)
             self._needed += lies[1]
 
     def keep(self, changed: Mapping[str, Piece | None]) -> Place:
@@ -136,40 +142,31 @@ class PieceFile:
             return EMPTY
         self._unlink()
         frames = {one: _frame(one, piece) for one, piece in changed.items() if piece or one in self._lying}
-        needed = self._needed
+        start = self._size
         for one, frame in frames.items():
-            needed += (len(frame) if changed[one] else 0) - self._lying.get(one, (0, 0))[1]
-        size = self._size + sum(map(len, frames.values()))
-        if self._fresh or (frames and size > (2 * needed + SPARE_BYTES if needed else 0)):
-            self._renew(frames, changed)
+            self._note(one, changed[one], (self._size, len(frame)))
+            self._size += len(frame)
+        if self._fresh or (frames and self._size > (2 * self._needed + SPARE_BYTES if self._needed else 0)):
+            self._renew(start, b"".join(frames.values()))
         elif frames:
-            self._append(frames, changed)
+            _write(self._path(self._number), b"".join(frames.values()), os.O_APPEND)
         return self.shard, self._number, self._size
 
-    def _append(self, frames: Mapping[str, bytes], changed: Mapping[str, Piece | None]) -> None:
-        _write(self._path(self._number), b"".join(frames.values()), os.O_APPEND)
-        self._place(frames, changed)
-
-    def _renew(self, frames: Mapping[str, bytes], changed: Mapping[str, Piece | None]) -> None:
-        """Begin the next file with what is needed of this one."""
-        old = self._read()
-        for session_id in frames:
-            self._note(session_id, None)
-        kept = {one: old[at : at + size] for one, (at, size) in self._lying.items()}
-        put = {one: frame for one, frame in frames.items() if changed[one] is not None}
+    def _renew(self, start: int, added: bytes) -> None:
+        """Begin the next file with what is needed of this one, which ends at `start`, and of what is added to it."""
+        held = self._read(start) + added
         if self._number:
             self._left.append(self._path(self._number))
         self._number += 1
-        self._size, self._needed, self._lying, self._fresh = 0, 0, {}, False
+        self._size, self._fresh = 0, False
+        parts: list[bytes] = []
+        for lying in self._lying.values():
+            for place, (at, size) in enumerate(lying):
+                parts.append(held[at : at + size])
+                lying[place] = self._size, size
+                self._size += size
         # A process that was killed before its epoch ended may have left one of this number.
-        _write(self._path(self._number), b"".join([*kept.values(), *put.values()]), os.O_TRUNC)
-        self._place(kept, kept)
-        self._place(put, put)
-
-    def _place(self, frames: Mapping[str, bytes], pieces: Mapping[str, object]) -> None:
-        for session_id, frame in frames.items():
-            self._note(session_id, None if pieces[session_id] is None else (self._size, len(frame)))
-            self._size += len(frame)
+        _write(self._path(self._number), b"".join(parts), os.O_TRUNC)
 
     def _unlink(self) -> None:
         """Remove the files that no place needs any more."""

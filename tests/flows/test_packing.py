@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.talk import Crowd
 from eventlog.inmemory import InMemoryLog
+from flows.answer_sessions import AnswerSession
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic
 from flows.clock import FlowClock
@@ -19,8 +21,9 @@ from flows.connectors import ReadingState
 from flows.encoded_memory import EncodedMemory, lines_read
 from flows.logic import LOOK_BACKLOG_S, LOOK_S, Arrived, OperatorLogic
 from flows.marks import Mark
-from flows.packing import pack, unpack
-from flows.piece_file import Piece, PieceFolder, Place
+from flows.packing import pack, pack_changes, unpack, unpack_changed
+from flows.piece_file import MOST_PARTS, Piece, PieceFolder, Place
+from flows.wiring import Operators
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
 from operators.memory import EMPTY_MEMORY, MemoryOperator, apply_update
@@ -41,7 +44,7 @@ def shard(
     return OperatorLogic.builder("memory", operator, clock, InMemoryLog(), folder=PieceFolder(folder))(place)
 
 
-def kept(folder: Path, place: Place) -> dict[str, Piece]:
+def kept(folder: Path, place: Place) -> dict[str, list[Piece]]:
     """Give the sessions that a process would find that is started now."""
     return PieceFolder(folder).file(place).restore()
 
@@ -82,6 +85,46 @@ def test_utterances_that_may_still_be_corrected_come_back_equal() -> None:
     corrected = records[0].model_copy(update={"revision": 1, "speaker": "b", "event_id": "t1"})
     kept, lost = (UtterancesOperator().step(one, corrected, at.timestamp())[1] for one in (state, back))
     assert kept == lost != []
+
+
+@pytest.mark.parametrize("flow", ["questions", "memory", "utterances"])
+def test_changes_packed_one_after_the_other_give_the_state(flow: str) -> None:
+    """With the trained scorer questions keep what they heard, which changes with every caption."""
+    operator: Any = Operators().named(flow)
+    heard, crowd = UtterancesOperator(), Crowd("talk", 1, 1_760_000_000.5)
+    first, state, before = heard.initial(), operator.initial(), None
+    packed: list[bytes] = []
+    for number in range(40):
+        caption = crowd.caption(0, number)
+        first, made = heard.step(first, decode("captions", caption.value), caption.at_s)
+        for record in made if flow != "utterances" else [decode("captions", caption.value)]:
+            state, _ = operator.step(state, record, caption.at_s)
+        changes = pack_changes(state, before) if before is not None else None
+        packed = [pack(state)] if changes is None else [*packed, changes]
+        before = state
+        assert unpack_changed(packed) == state
+    assert (len(packed) == 1) is (flow == "utterances"), "it packs itself"
+    if flow != "utterances":
+        assert sum(map(len, packed[1:])) < 39 * 0.8 * len(pack(state))
+
+
+def test_what_a_session_of_answers_learned_since_lies_behind_what_lay_before() -> None:
+    session, plain = AnswerSession("s"), EncodedMemory()
+    pieces = [session.piece()]
+    for number in range(40):
+        one = update(number, [number], [number], [number - 3] if number > 3 else [])
+        session.remember(one)
+        plain.apply(one)
+        session.offsets["memory"], session.touched_s = number, float(number)
+        made = session.piece()
+        pieces = [*pieces, made] if made[4] else [made]
+        again = AnswerSession("s")
+        assert again.restore(pieces) == ()
+        assert (again.memory, again.offsets, again.touched_s) == (plain, {"memory": number}, float(number))
+    assert 1 < len(pieces) <= MOST_PARTS
+    assert len(pieces[-1][0]) < len(pieces[0][0]) / 3
+    session.whole = True
+    assert not session.piece()[4]
 
 
 def update(number: int, said: list[int], put: list[int], dropped: list[int]) -> MemoryUpdate:
