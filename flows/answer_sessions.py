@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from flows.answering_room import Call
 from flows.encoded_memory import Encoded, EncodedMemory, Lines, encoded
 from flows.packing import pack, unpack
-from flows.piece_file import MOST_PARTS, Piece
+from flows.piece_file import Piece
 from operators.answering import AnswerContext
 from schemas.meeting import MeetingOpened
 from schemas.memory import MemoryUpdate
@@ -33,8 +33,8 @@ class AnswerSession:
     """One session of the answers flow.
 
     In a snapshot it lies as its packed state, when it was touched, when it was closed and whether questions wait. What
-    is remembered grows by a line at a time and is most of it, so that lines are added to the snapshot before; `whole`
-    says that more became different.
+    is remembered grows by a line at a time and is most of it, so lines are added to the snapshot before, until they have
+    grown as large (`room` says how far that is); `whole` says that more became different.
     """
 
     session_id: str
@@ -46,7 +46,7 @@ class AnswerSession:
     touched_s: float = 0.0
     closed_s: float | None = None
     whole: bool = True
-    parts: int = 0
+    room: int = 0
     added: list[Encoded] = field(default_factory=list)
 
     def remember(self, update: MemoryUpdate) -> None:
@@ -57,7 +57,7 @@ class AnswerSession:
 
     def piece(self) -> Piece:
         """Give the session for a snapshot, once for each: what is given is taken for written."""
-        adds = not self.whole and 0 < self.parts < MOST_PARTS
+        adds = not self.whole and self.room > 0
         if adds:
             packed = pack((self.offsets.get("memory", 0), tuple(self.added)))
         else:
@@ -65,7 +65,7 @@ class AnswerSession:
                 (one.question, one.context, one.lines) for one in self.running.values()
             )
             packed = pack((self.opened, self.memory.lines(), waiting, self.withdrawn, self.offsets))
-        self.whole, self.parts = False, self.parts + 1 if adds else 1
+        self.whole, self.room = False, self.room - len(packed) if adds else len(packed)
         self.added.clear()
         return packed, self.touched_s, self.closed_s, bool(self.running), adds
 

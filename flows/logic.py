@@ -20,7 +20,7 @@ from flows.connectors import Read
 from flows.gone import GoneSessions
 from flows.marks import Mark
 from flows.packing import pack, pack_changes, unpack_changed
-from flows.piece_file import CLEAR_S, MOST_PARTS, Piece, PieceFile, PieceFolder, Place
+from flows.piece_file import CLEAR_S, Piece, PieceFile, PieceFolder, Place
 from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
 from operators.base import Operator
 from schemas.base import Record, derive_id
@@ -152,7 +152,7 @@ def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
 class _Kept:
     """One session inside a shard; `state` is None while it is only known as it lay in the snapshot.
 
-    `written` is the state of the newest snapshot and `parts` how many pieces hold it.
+    `written` is the state of the newest snapshot, to which `room` bytes may be added before it is written whole again.
     """
 
     state: Any
@@ -160,7 +160,7 @@ class _Kept:
     due_s: float | None = None
     closed_s: float | None = None
     written: Any = None
-    parts: int = 0
+    room: int = 0
 
 
 @dataclass(slots=True)
@@ -383,8 +383,8 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
 
 
 def _piece(kept: _Kept) -> Piece:
-    """Pack a session: what became different of its state, or all of it now and then."""
-    changes = pack_changes(kept.state, kept.written) if 0 < kept.parts < MOST_PARTS else None
-    kept.written, kept.parts = kept.state, 1 if changes is None else kept.parts + 1
+    """Pack a session: what became different of its state, or all of it when such changes have grown as large."""
+    changes = pack_changes(kept.state, kept.written) if kept.room > 0 else None
     packed = pack(kept.state) if changes is None else changes
+    kept.written, kept.room = kept.state, len(packed) if changes is None else kept.room - len(packed)
     return packed, kept.touched_s, kept.due_s, kept.closed_s, changes is not None

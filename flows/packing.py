@@ -103,15 +103,20 @@ def unpack(packed: bytes) -> Any:
 
 
 def pack_changes(state: Any, before: Any) -> bytes | None:
-    """Give the bytes of the fields of a dataclass that are other objects than before.
+    """Give the bytes of the fields of a dataclass that are others than before.
 
     None when the dataclass has a way of its own to be packed, which looks at it whole.
     """
     kind = type(state)
     if "__reduce__" in kind.__dict__:
         return None
-    names = _kind(_name(kind))[1]
-    return pack({name: value for name in names if (value := getattr(state, name)) is not getattr(before, name)})
+    changes = {}
+    for name in _kind(_name(kind))[1]:
+        value, old = getattr(state, name), getattr(before, name)
+        # Tuples are made anew with the same things in them; to compare those is quick.
+        if value is not old and not (type(value) is tuple and value == old):
+            changes[name] = value
+    return pack(changes)
 
 
 def unpack_changed(packed: Iterable[bytes]) -> Any:

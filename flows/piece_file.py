@@ -14,7 +14,7 @@ from pathlib import Path
 
 from eventlog.base import SHARDS
 
-__all__ = ["CLEAR_S", "MOST_PARTS", "Piece", "PieceFile", "PieceFolder", "Place"]
+__all__ = ["CLEAR_S", "Piece", "PieceFile", "PieceFolder", "Place"]
 
 Piece = tuple[bytes, float, float | None, float | None, bool]
 """A session in a snapshot: its packed state, when it was touched, two numbers whose meaning is its flow's, and whether
@@ -23,8 +23,6 @@ the state is only what became different since the piece before, which is needed 
 Place = tuple[str, int, int]
 """What Bytewax keeps of a shard: its name, the number of its file, and how many bytes of that count."""
 
-MOST_PARTS = 16
-"""A session is written whole after so many pieces: a restart reads them, and a file holds them, until then."""
 FRAME = struct.Struct("<II")
 """Before every session: the size of what follows, and its checksum."""
 CLEAR_S = 1.0
