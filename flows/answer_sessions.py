@@ -33,7 +33,7 @@ class AnswerSession:
     """One session of the answers flow.
 
     In a snapshot it lies as its packed state, when it was touched, when it was closed and whether questions wait. What
-    is remembered grows by a line at a time and is most of it, so lines are added to the snapshot before, until they have
+    is remembered grows by a line at a time and is most of it: lines are added to the snapshot before until they have
     grown as large (`room` says how far that is); `whole` says that more became different.
     """
 
