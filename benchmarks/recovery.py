@@ -21,6 +21,8 @@ from benchmarks.talk import Crowd
 
 RESULTS = Path(__file__).parent / "results" / "recovery.json"
 WAVE = 1_000
+AHEAD = 4 * WAVE
+"""Records left to read when the next wave comes: the flows never wait for work."""
 FORGOTTEN_S = 65.0
 """The flows forget a closed session five seconds after; answers do after sixty, so that the waves overlap there. Half
 of the sessions come after such a pause: their snapshots must fit into what the first half left free."""
@@ -39,9 +41,9 @@ def waves(one: Flows, numbers: range, captions: int) -> list[dict[str, Any]]:
         said = crowd.captions(0, captions * WAVE)
         opened = (crowd.opened(place) for place in range(WAVE))
         one.give(chain(opened, said, (crowd.closed(place, captions) for place in range(WAVE))))
-        one.settle()
+        one.keep_up(AHEAD)
         if (wave + 1) % max(1, len(numbers) // 5) == 0:
-            told = one.ask()
+            told = one.settle()
             along.append(
                 {
                     "sessions": (wave + 1) * WAVE,

@@ -36,6 +36,9 @@ from operators.answering import Answering
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 HOUR_CAPTIONS = int(3600 / EVERY_S)
 APPEND = 500
+QUIET_LOOKS = 16
+"""Looks, 25 ms apart, without anything left to read after which a block is over. Timers that are due fire within 100 ms
+then; with four looks those of a block were now counted with it and now with the next, where sessions are many."""
 EPOCH_S = 0.5
 """Seconds between snapshots, as the product has them; results of another `--epoch` are kept beside."""
 
@@ -94,6 +97,15 @@ class Flows:
         found: dict[str, Any] = json.loads(self.process.stdout.readline())
         return found
 
+    def keep_up(self, most: int, seconds: float = 300.0) -> None:
+        """Wait until at most so many records are left to read over all flows."""
+        end = time.monotonic() + seconds
+        while self.ask()["behind"] > most:
+            if time.monotonic() > end:
+                message = "the flows do not keep up"
+                raise TimeoutError(message)
+            time.sleep(0.1)
+
     def settle(self, seconds: float = 300.0) -> dict[str, Any]:
         """Wait until nothing is left to read in any flow; gives how it stood when that was first seen."""
         end, quiet = time.monotonic() + seconds, 0
@@ -102,7 +114,7 @@ class Flows:
             told = self.ask()
             done = told["alive"] and told["behind"] == 0
             quiet, first = (quiet + 1, first if quiet else told) if done else (0, {})
-            if quiet == 4:
+            if quiet == QUIET_LOOKS:
                 return first
             time.sleep(0.025)
         message = "the flows did not catch up"
@@ -179,7 +191,8 @@ def by_sessions(
             # Every session's windows are full, as they are two minutes into a meeting.
             taken[place] = max(warm * crowd.count, block)
             one.give(crowd.captions(0, taken[place]))
-            one.settle()
+        for one in running:
+            one.settle(900)
         costs: list[list[float]] = []
         for _ in range(rounds):
             costs.append([])

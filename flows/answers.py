@@ -10,13 +10,14 @@ import structlog
 from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog
-from flows.answering_room import AnsweringRoom, Call
+from flows.answer_sessions import AnswerSession, Running
+from flows.answering_room import AnsweringRoom
 from flows.clock import FlowClock
-from flows.encoded_memory import EncodedMemory, Lines, lines_read
+from flows.encoded_memory import Lines, lines_read
 from flows.gone import GoneSessions
-from flows.logic import SWEEP_S, Arrived
+from flows.logic import SWEEP_S, Arrived, shard_name
 from flows.marks import Mark
-from flows.packing import pack, unpack
+from flows.piece_file import CLEAR_S, Piece, PieceFile, PieceFolder, Place
 from operators.answering import AnswerContext, AnswerDone, AnswerText
 from operators.ports import SearchScope
 from schemas.answers import Answer, AnswerDelta, AnswerFailed, Cause, answer_id_of
@@ -44,33 +45,6 @@ def closing_id(answer_id: str) -> str:
     return derive_id(answer_id, "closed")
 
 
-@dataclass(slots=True)
-class _Running:
-    """An answer being written, from a context without and `lines` with what was said; `call` is in no snapshot."""
-
-    question: Question
-    context: AnswerContext
-    call: Call
-    lines: Lines
-    next_index: int = 0
-
-
-@dataclass(slots=True)
-class _Session:
-    session_id: str
-    opened: MeetingOpened | None = None
-    memory: EncodedMemory = field(default_factory=EncodedMemory)
-    running: dict[str, _Running] = field(default_factory=dict)
-    withdrawn: dict[str, int | None] = field(default_factory=dict)
-    offsets: dict[str, int] = field(default_factory=dict)
-    touched_s: float = 0.0
-    closed_s: float | None = None
-
-
-Piece = tuple[bytes, float, float | None, bool]
-"""A session in a snapshot: its pickled state, when it was touched, when it was closed, whether questions wait."""
-
-
 @dataclass(frozen=True, slots=True)
 class AnswersOptions:
     """How questions are answered.
@@ -85,7 +59,7 @@ class AnswersOptions:
 
 
 @dataclass(slots=True)
-class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, Piece]]):
+class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
     """One shard of the answers flow.
 
     Nothing here waits: model and search run in the room's own thread. Unfinished questions are in the
@@ -98,11 +72,13 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
     attempt: int
     options: AnswersOptions = field(default_factory=AnswersOptions)
     clock: FlowClock | None = None
-    sessions: dict[str, _Session] = field(default_factory=dict)
-    pieces: dict[str, Piece] = field(default_factory=dict)
+    file: PieceFile = field(default_factory=lambda: PieceFolder().file(None))
+    sessions: dict[str, AnswerSession] = field(default_factory=dict)
+    # Sessions of before a restart that nothing was heard of since.
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     # Only these are looked at when pieces are handed on: a shard may hold many sessions that ask nothing.
-    asking: dict[str, _Session] = field(default_factory=dict)
+    asking: dict[str, AnswerSession] = field(default_factory=dict)
     closed: deque[tuple[float, str]] = field(default_factory=deque)
     gone: GoneSessions = field(default_factory=GoneSessions)
     swept_s: float = field(default_factory=time.time)
@@ -115,43 +91,44 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         attempt: int,
         options: AnswersOptions | None = None,
         clock: FlowClock | None = None,
-    ) -> Callable[[dict[str, Piece] | None], "AnswersLogic"]:
-        """Give the function that Bytewax calls to make or restore a shard; without a clock, the wall's is used."""
+        *,
+        folder: PieceFolder | None = None,
+    ) -> Callable[[Place | None], "AnswersLogic"]:
+        """Give the function that Bytewax calls to make or restore a shard; without a clock, the wall's is used.
 
-        def build(snapshot: dict[str, Piece] | None) -> AnswersLogic:
-            logic = cls(room, log, attempt, options or AnswersOptions(), clock)
-            logic.pieces = dict(snapshot or {})
-            over = ((closed_s, one) for one, (_, _, closed_s, _) in logic.pieces.items() if closed_s is not None)
-            logic.closed.extend(sorted(over))
-            for session_id, (_, _, _, waits) in logic.pieces.items():
-                if waits:
+        Without a `folder` for its sessions a shard cannot be restored.
+        """
+        folder = folder or PieceFolder()
+
+        def build(place: Place | None) -> AnswersLogic:
+            logic = cls(room, log, attempt, options or AnswersOptions(), clock, folder.file(place))
+            logic.pieces = logic.file.restore()
+            over = ((pieces[-1][2], one) for one, pieces in logic.pieces.items())
+            logic.closed.extend(sorted((closed_s, one) for closed_s, one in over if closed_s is not None))
+            for session_id, pieces in list(logic.pieces.items()):
+                if pieces[-1][3]:  # questions wait
                     logic._session(session_id)
             return logic
 
         return build
 
-    def _session(self, session_id: str) -> _Session:
+    def _session(self, session_id: str) -> AnswerSession:
         """Give a session; after a restart it is unpacked at the first record that needs it."""
         session = self.sessions.get(session_id)
         if session is None:
-            session = self.sessions[session_id] = _Session(session_id)
-            if (piece := self.pieces.get(session_id)) is not None:
-                self._unpack(session, piece)
+            session = self.sessions[session_id] = AnswerSession(session_id)
+            if (pieces := self.pieces.pop(session_id, None)) is not None:
+                for question, context, lines in session.restore(pieces):
+                    self._begin(session, question, context, lines)
             elif session_id in self.gone:
                 session.closed_s = self._now_s()
                 self.closed.append((session.closed_s, session_id))
         return session
 
-    def _unpack(self, session: _Session, piece: Piece) -> None:
-        packed, session.touched_s, session.closed_s, _ = piece
-        session.opened, remembered, waiting, session.withdrawn, session.offsets = unpack(packed)
-        session.memory = EncodedMemory.of(remembered)
-        for question, context, lines in waiting:
-            self._begin(session, question, context, lines)
-
     def on_batch(self, values: list[Arrived | Mark]) -> tuple[Iterable[Record], bool]:
         """Take questions, withdrawals, memory and meeting events in; time is of no matter here."""
         out: list[Record] = []
+        self.file.shard = self.file.shard or shard_name(values[0], self.file.shards)
         for arrived in values:
             if isinstance(arrived, Mark):
                 continue
@@ -160,6 +137,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
                 self.gone.opened(record.session_id)
             session = self._session(record.session_id)
             session.touched_s = arrived.at_s
+            session.whole |= not isinstance(record, MemoryUpdate)
             self.changed.add(record.session_id)
             match record:
                 case Question():
@@ -167,7 +145,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
                 case QuestionWithdrawn():
                     self._withdraw(session, record, out)
                 case MemoryUpdate():
-                    session.memory.apply(record)
+                    session.remember(record)
                 case MeetingOpened():
                     session.opened = record
                 case MeetingClosed():
@@ -178,14 +156,14 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         self._drain(out)
         return out, self.RETAIN
 
-    def _withdraw(self, session: _Session, record: QuestionWithdrawn, out: list[Record]) -> None:
+    def _withdraw(self, session: AnswerSession, record: QuestionWithdrawn, out: list[Record]) -> None:
         if session.withdrawn.get(record.question_id, -1) is not None:  # what a client cancelled stays so
             session.withdrawn[record.question_id] = record.revision
         running = session.running.get(record.question_id)
         if running is not None and _is_withdrawn(session, running.question):
             self._stop(session, record.question_id, "cancelled", out)
 
-    def _ask(self, session: _Session, arrived: Arrived, out: list[Record]) -> None:
+    def _ask(self, session: AnswerSession, arrived: Arrived, out: list[Record]) -> None:
         question: Question = arrived.record
         running = session.running.get(question.question_id)
         if _is_withdrawn(session, question) or arrived.at_s < self.options.since_s:
@@ -208,19 +186,19 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         )
         self._begin(session, question, context, session.memory.lines())
 
-    def _begin(self, session: _Session, question: Question, context: AnswerContext, lines: Lines) -> None:
+    def _begin(self, session: AnswerSession, question: Question, context: AnswerContext, lines: Lines) -> None:
         memory = lines_read(lines)
         call = self.room.start(question, replace(context, said=memory.said, notes=memory.notes))
-        session.running[question.question_id] = _Running(question, context, call, lines)
+        session.running[question.question_id] = Running(question, context, call, lines)
         self.asking[session.session_id] = session
 
-    def _stop(self, session: _Session, question_id: str, reason: str, out: list[Record]) -> None:
+    def _stop(self, session: AnswerSession, question_id: str, reason: str, out: list[Record]) -> None:
         running = session.running.pop(question_id, None)
         if running is not None:
             running.call.cancel()
             out.append(self._failed(running, reason))
 
-    def _close(self, session: _Session, closed: MeetingClosed, out: list[Record]) -> None:
+    def _close(self, session: AnswerSession, closed: MeetingClosed, out: list[Record]) -> None:
         if session.closed_s is None:
             session.closed_s = self._now_s()
             self.closed.append((session.closed_s, session.session_id))
@@ -239,7 +217,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
         now_s = time.time()
         if now_s - self.swept_s > SWEEP_S:
             self.swept_s = now_s
-            touched = {one: piece[1] for one, piece in self.pieces.items()}
+            touched = {one: pieces[-1][1] for one, pieces in self.pieces.items()}
             touched.update((one, session.touched_s) for one, session in self.sessions.items())
             for session_id, touched_s in touched.items():
                 if now_s - touched_s > FORGET_IDLE_S and session_id not in self.asking:
@@ -258,7 +236,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
     def _forget(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
         self.pieces.pop(session_id, None)
-        self.changed.discard(session_id)
+        self.changed.add(session_id)
         self.gone.add(session_id)
 
     def on_eof(self) -> tuple[Iterable[Record], bool]:
@@ -274,11 +252,12 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
             for question_id, running in list(session.running.items()):
                 if running.call.pieces and self._hand_on(running, out):
                     del session.running[question_id]
+                    session.whole = True
                     self.changed.add(session_id)
             if not session.running:
                 del self.asking[session_id]
 
-    def _hand_on(self, running: _Running, out: list[Record]) -> bool:
+    def _hand_on(self, running: Running, out: list[Record]) -> bool:
         """Turn the pieces that came into records; give whether the answer is closed."""
         text = ""
         end: AnswerDone | EngineError | None = None
@@ -296,7 +275,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
             out.append(self._failed(running, _reason_of(end), str(end)))
         return end is not None
 
-    def _shared(self, running: _Running) -> dict[str, str | int | datetime]:
+    def _shared(self, running: Running) -> dict[str, str | int | datetime]:
         question = running.question
         return {
             "session_id": question.session_id,
@@ -307,13 +286,13 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
             "attempt": self.attempt,
         }
 
-    def _delta(self, running: _Running, text: str) -> AnswerDelta:
+    def _delta(self, running: Running, text: str) -> AnswerDelta:
         index = running.next_index
         running.next_index += 1
         event_id = derive_id(answer_id_of(running.question), "delta", self.attempt, index)
         return AnswerDelta.model_validate({**self._shared(running), "event_id": event_id, "index": index, "text": text})
 
-    def _answer(self, running: _Running, done: AnswerDone) -> Answer:
+    def _answer(self, running: Running, done: AnswerDone) -> Answer:
         call = running.call
         began_s = call.begun_s if self.options.finishing else call.started_s
         return Answer.model_validate(
@@ -334,7 +313,7 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
             }
         )
 
-    def _failed(self, running: _Running, reason: str, detail: str = "") -> AnswerFailed:
+    def _failed(self, running: Running, reason: str, detail: str = "") -> AnswerFailed:
         return AnswerFailed.model_validate(
             {
                 **self._shared(running),
@@ -357,17 +336,14 @@ class AnswersLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, P
             due_s, wall_s = self.closed[0][0] + FORGET_CLOSED_S, time.time()
             # While the flow's clock stands still (a backlog) there is no hurry.
             return datetime.fromtimestamp(due_s if due_s > wall_s else wall_s + LOOK_AGAIN_S, UTC)
-        return None
+        return None if self.file.cleared and not self.changed else datetime.now(UTC) + timedelta(seconds=CLEAR_S)
 
-    def snapshot(self) -> dict[str, Piece]:
-        """Give the sessions with the questions that wait for an answer; only what changed is packed anew."""
-        for session_id in self.changed:
-            session = self.sessions[session_id]
-            waiting = tuple((one.question, one.context, one.lines) for one in session.running.values())
-            state = (session.opened, session.memory.lines(), waiting, session.withdrawn, session.offsets)
-            self.pieces[session_id] = pack(state), session.touched_s, session.closed_s, bool(waiting)
+    def snapshot(self) -> Place:
+        """Write the sessions that changed, with the questions that wait for an answer; gives where all of them lie."""
+        sessions = self.sessions
+        place = self.file.keep({one: sessions[one].piece() if one in sessions else None for one in self.changed})
         self.changed.clear()
-        return dict(self.pieces)
+        return place
 
 
 def _reason_of(error: EngineError) -> str:
@@ -378,6 +354,6 @@ def _reason_of(error: EngineError) -> str:
     return "broken"
 
 
-def _is_withdrawn(session: _Session, question: Question) -> bool:
+def _is_withdrawn(session: AnswerSession, question: Question) -> bool:
     revision = session.withdrawn.get(question.question_id, -1)
     return revision is None or question.revision <= revision

@@ -6,10 +6,20 @@ from dataclasses import dataclass, field
 from operators.memory import MOST_NOTES, WINDOW_LINES, Memory
 from schemas.memory import MemoryUpdate, Note, Said
 
-__all__ = ["EncodedMemory", "Lines", "lines_read"]
+__all__ = ["Encoded", "EncodedMemory", "Lines", "encoded", "lines_read"]
 
 Lines = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 """Lines said and notes kept, each encoded; pickles at a fiftieth of what the records cost."""
+Named = tuple[tuple[str, bytes], ...]
+Encoded = tuple[tuple[str, ...], Named, tuple[str, ...], Named]
+"""An update: utterances dropped, lines said with their ids, notes dropped, notes put with their ids."""
+
+
+def encoded(update: MemoryUpdate) -> Encoded:
+    """Give an update with its lines encoded."""
+    said = tuple((line.utterance_id, line.model_dump_json().encode()) for line in update.said)
+    notes = tuple((note.note_id, note.model_dump_json().encode()) for note in update.notes_put)
+    return update.said_dropped, said, update.notes_dropped, notes
 
 
 @dataclass(slots=True)
@@ -21,16 +31,19 @@ class EncodedMemory:
 
     def apply(self, update: MemoryUpdate) -> None:
         """Take an update in; see `operators.memory.apply_update`."""
-        for utterance_id in update.said_dropped:
+        self.take(encoded(update))
+
+    def take(self, update: Encoded) -> None:
+        """Take an encoded update in."""
+        said_dropped, said, notes_dropped, notes = update
+        for utterance_id in said_dropped:
             self.said.pop(utterance_id, None)
-        for line in update.said:
-            self.said[line.utterance_id] = line.model_dump_json().encode()
+        self.said.update(said)
         while len(self.said) > WINDOW_LINES:
             del self.said[next(iter(self.said))]
-        for note_id in update.notes_dropped:
+        for note_id in notes_dropped:
             self.notes.pop(note_id, None)
-        for note in update.notes_put:
-            self.notes[note.note_id] = note.model_dump_json().encode()
+        self.notes.update(notes)
         while len(self.notes) > MOST_NOTES:
             del self.notes[next(iter(self.notes))]
 

@@ -2,7 +2,7 @@
 
 __all__ = ["GoneSessions"]
 
-MOST = 512
+MOST = 1_024
 """Per shard; what still comes does so within moments of the end, while a flow works off a backlog."""
 
 

@@ -19,7 +19,8 @@ from flows.clock import FlowClock
 from flows.connectors import Read
 from flows.gone import GoneSessions
 from flows.marks import Mark
-from flows.packing import pack, unpack
+from flows.packing import pack, pack_changes, unpack_changed
+from flows.piece_file import CLEAR_S, Piece, PieceFile, PieceFolder, Place
 from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
 from operators.base import Operator
 from schemas.base import Record, derive_id
@@ -29,12 +30,14 @@ from schemas.errors import SchemaError
 from schemas.hops import HopCounts
 from schemas.meeting import MeetingOpened
 
-__all__ = ["SHARDS", "Arrived", "Decoder", "OperatorLogic", "shard_of"]
+__all__ = ["SHARDS", "SHARDS_ALONE", "Arrived", "Decoder", "OperatorLogic", "shard_name", "shard_of"]
 
 logger = structlog.get_logger("flows")
 
 SHARDS = 256
 """Bytewax never forgets a key (it leaves a row per key for ever), so sessions live inside this many keys."""
+SHARDS_ALONE = 32
+"""The same where one worker has all of them: a call costs what several records do, so few calls shall take many."""
 CLOCKS_AGREE_S = 0.2
 """Clocks of several machines differ by less than this."""
 FORGET_CLOSED_S = 5.0
@@ -64,21 +67,26 @@ class Arrived(NamedTuple):
     trace: str = ""
 
 
-def shard_of(session_id: str) -> str:
+def shard_name(first: "Arrived | Mark", shards: int) -> str:
+    """Give the key of a shard by anything that came for it."""
+    return str(first.shard) if isinstance(first, Mark) else shard_of(first.record.session_id, shards)
+
+
+def shard_of(session_id: str, shards: int = SHARDS) -> str:
     """Give the Bytewax key of a session, the same in every process.
 
     >>> shard_of("a") == shard_of("a")
     True
     """
-    return str(zlib.crc32(session_id.encode()) % SHARDS)
+    return str(zlib.crc32(session_id.encode()) % shards)
 
 
 class Decoder:
     """Turns log records into ``(shard, Arrived)``; what cannot be read goes to ``dead-letters``."""
 
-    def __init__(self, log: EventLog, flow: str, counts: HopCounts | None = None) -> None:
-        """Decode for `flow`."""
-        self._log, self._flow, self._counts = log, flow, counts or HopCounts()
+    def __init__(self, log: EventLog, flow: str, counts: HopCounts | None = None, shards: int = SHARDS) -> None:
+        """Decode for `flow`, whose sessions live in so many shards."""
+        self._log, self._flow, self._counts, self._shards = log, flow, counts or HopCounts(), shards
 
     def __call__(self, batch: list[Read]) -> Iterable[tuple[str, Arrived | Mark]]:
         """Decode what was read for this flow, keeping its order; marks pass through to their shard."""
@@ -109,7 +117,10 @@ class Decoder:
             else:
                 at_s = min(lying.at_s, latest_s)
                 good.append(
-                    (shard_of(record.session_id), Arrived(record, lying.topic, lying.offset, at_s, lying.trace))
+                    (
+                        shard_of(record.session_id, self._shards),
+                        Arrived(record, lying.topic, lying.offset, at_s, lying.trace),
+                    )
                 )
         return good
 
@@ -139,27 +150,29 @@ def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
 
 @dataclass(slots=True)
 class _Kept:
-    """One session inside a shard; `state` is None while it is only known as it lay in the snapshot."""
+    """One session inside a shard; `state` is None while it is only known as it lay in the snapshot.
+
+    `written` is the state of the newest snapshot, to which `room` bytes may be added before it is written whole again.
+    """
 
     state: Any
     touched_s: float
     due_s: float | None = None
     closed_s: float | None = None
-
-
-Piece = tuple[bytes, float, float | None, float | None]
-"""A session in a snapshot: its pickled state, when it was touched, when its timer is due, when it was closed."""
+    written: Any = None
+    room: int = 0
 
 
 @dataclass(slots=True)
-class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, Piece]]):
+class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
     """One shard of an operator's sessions.
 
     Time inside the operator is the producer time of its records, so the same log gives the same outputs
     however fast it is read; timers between two records fire before the later one, in replay as live.
 
     A shard holds many sessions, and every call costs what it touches: timers lie in a heap, sessions that are over in
-    a queue, and a snapshot pickles what changed since the one before.
+    a queue, and a snapshot packs and writes what changed since the one before: for a session its state, when it was
+    touched, when its timer is due and when it was closed.
     """
 
     flow: str
@@ -167,8 +180,10 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     clock: FlowClock | None
     log: EventLog
     finishing: bool = False
+    file: PieceFile = field(default_factory=lambda: PieceFolder().file(None))
     sessions: dict[str, _Kept] = field(default_factory=dict)
-    pieces: dict[str, Piece] = field(default_factory=dict)
+    # Sessions of before a restart that nothing was heard of since, as they lay.
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     # A timer that was moved leaves its old entry behind, which is passed over when its time comes.
     timers: list[tuple[float, str]] = field(default_factory=list)
@@ -178,23 +193,29 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     counts: HopCounts = field(default_factory=HopCounts)
 
     @classmethod
-    def builder(
+    def builder(  # noqa: PLR0913 - all that a shard runs with
         cls,
         flow: str,
         operator: Operator[Any, Any, Any],
         clock: FlowClock | None,
         log: EventLog,
         *,
+        folder: PieceFolder | None = None,
         finishing: bool = False,
         counts: HopCounts | None = None,
-    ) -> Callable[[dict[str, Piece] | None], "OperatorLogic"]:
-        """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time."""
+    ) -> Callable[[Place | None], "OperatorLogic"]:
+        """Give the function that Bytewax calls to make or restore a shard; without a clock, marks tell the time.
 
-        def build(snapshot: dict[str, Piece] | None) -> OperatorLogic:
-            logic = cls(flow, operator, clock, log, finishing)
+        Without a `folder` for its sessions a shard cannot be restored.
+        """
+        folder = folder or PieceFolder()
+
+        def build(place: Place | None) -> OperatorLogic:
+            logic = cls(flow, operator, clock, log, finishing, folder.file(place))
             logic.counts = counts or logic.counts
-            logic.pieces = dict(snapshot or {})
-            for session_id, (_, touched_s, due_s, closed_s) in logic.pieces.items():
+            logic.pieces = logic.file.restore()
+            for session_id, pieces in logic.pieces.items():
+                _, touched_s, due_s, closed_s, _ = pieces[-1]
                 logic.sessions[session_id] = _Kept(None, touched_s, due_s, closed_s)
                 if due_s is not None:
                     logic.timers.append((due_s, session_id))
@@ -208,6 +229,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     def on_batch(self, values: list[Arrived | Mark]) -> tuple[Iterable[Record | Mark], bool]:
         """Step every record; a record the operator fails on is buried and its state stays as it was."""
         out: list[Record | Mark] = []
+        self.file.shard = self.file.shard or shard_name(values[0], self.file.shards)
         for arrived in values:
             if isinstance(arrived, Mark):
                 self._fire(arrived.at_s, out)
@@ -250,7 +272,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     def _state(self, session_id: str, kept: _Kept) -> Any:
         """Give a session's state; after a restart it is unpacked at the first record that needs it."""
         if kept.state is None:
-            kept.state = unpack(self.pieces[session_id][0])
+            kept.state = unpack_changed(one[0] for one in self.pieces.pop(session_id))
         return kept.state
 
     def _fire(self, until_s: float, out: list[Record | Mark]) -> None:
@@ -319,7 +341,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
     def _forget(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
         self.pieces.pop(session_id, None)
-        self.changed.discard(session_id)
+        self.changed.add(session_id)
         self.gone.add(session_id)
 
     def notify_at(self) -> datetime | None:
@@ -331,10 +353,12 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         times = [self.timers[0][0]] if self.timers else []
         if self.closed:
             times.append(self.closed[0][0] + FORGET_CLOSED_S)
+        wall_s = time.time()
+        if self.changed or not self.file.cleared:
+            times.append(wall_s + CLEAR_S)
         if not times:
             return None
         earliest = min(times)
-        wall_s = time.time()
         if earliest <= wall_s:
             # The flow's clock stands still: for a moment, while what just came is read, or all through a backlog.
             backlog = wall_s - self.clock.now_s() > BACKLOG_S
@@ -345,10 +369,22 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         kept = self.sessions.get(session_id)
         return kept is not None and kept.due_s == due_s
 
-    def snapshot(self) -> dict[str, Piece]:
-        """Give the pickled sessions; only those that changed are pickled anew."""
+    def snapshot(self) -> Place:
+        """Write the sessions that changed; gives where all of them lie."""
+        changed: dict[str, Piece | None] = {}
         for session_id in self.changed:
-            kept = self.sessions[session_id]
-            self.pieces[session_id] = pack(kept.state), kept.touched_s, kept.due_s, kept.closed_s
+            kept = self.sessions.get(session_id)
+            if kept is None:
+                changed[session_id] = None
+            elif kept.state is not None:  # else it is as it lay
+                changed[session_id] = _piece(kept)
         self.changed.clear()
-        return dict(self.pieces)
+        return self.file.keep(changed)
+
+
+def _piece(kept: _Kept) -> Piece:
+    """Pack a session: what became different of its state, or all of it when such changes have grown as large."""
+    changes = pack_changes(kept.state, kept.written) if kept.room > 0 else None
+    packed = pack(kept.state) if changes is None else changes
+    kept.written, kept.room = kept.state, len(packed) if changes is None else kept.room - len(packed)
+    return packed, kept.touched_s, kept.due_s, kept.closed_s, changes is not None

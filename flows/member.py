@@ -114,6 +114,7 @@ class FlowMember:
         options = self._options
         try:
             where = self._recovery()
+            self._wiring.pieces = where / "sessions"
             flow = self._wiring.dataflow(options.names)
             logger.info("flows_started", flows=options.names, member=options.member, members=self._members)
             cluster_main(

@@ -8,8 +8,8 @@ name, and times by their seconds.
 import functools
 import pickle
 import pkgutil
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from operator import attrgetter
@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "pack_changes", "unpack", "unpack_changed"]
 
 Reducer = Callable[[Any], tuple[Any, ...]]
 
@@ -100,3 +100,29 @@ def pack(state: Any) -> bytes:
 def unpack(packed: bytes) -> Any:
     """Give the state of bytes that `pack` made."""
     return pickle.loads(packed)  # noqa: S301 - our own snapshot
+
+
+def pack_changes(state: Any, before: Any) -> bytes | None:
+    """Give the bytes of the fields of a dataclass that are others than before.
+
+    None when the dataclass has a way of its own to be packed, which looks at it whole.
+    """
+    kind = type(state)
+    if "__reduce__" in kind.__dict__:
+        return None
+    changes = {}
+    for name in _kind(_name(kind))[1]:
+        value, old = getattr(state, name), getattr(before, name)
+        # Tuples are made anew with the same things in them; to compare those is quick.
+        if value is not old and not (type(value) is tuple and value == old):
+            changes[name] = value
+    return pack(changes)
+
+
+def unpack_changed(packed: Iterable[bytes]) -> Any:
+    """Give the state that was packed first, with the changes that were packed after it."""
+    state, *changes = map(unpack, packed)
+    fresh: dict[str, Any] = {}
+    for one in changes:
+        fresh.update(one)
+    return replace(state, **fresh) if fresh else state

@@ -132,6 +132,7 @@ class FlowRunner:
         wiring.stop.raised = self._stopping.is_set()
         wiring.answers, wiring.hearing = self._options.answers, self._options.hearing
         wiring.voices, wiring.tracer = self._options.voices, self._options.tracer
+        wiring.pieces = where / "sessions"
         flow = wiring.dataflow(self._options.names)
         self._alive = True
         logger.info("flows_started", attempt=wiring.attempt)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
@@ -13,8 +14,9 @@ from flows.answers import AnswersLogic, AnswersOptions
 from flows.captions import CaptionsLogic, Hearing
 from flows.clock import FlowClock
 from flows.connectors import FlowsSource, LogSource, Read, Reading, ReadingState, StopFlag
-from flows.logic import Arrived, Decoder, OperatorLogic
+from flows.logic import SHARDS, SHARDS_ALONE, Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
+from flows.piece_file import PieceFolder
 from flows.sink import LogSink
 from flows.speaker_turns import SpeakerTurnsLogic, Voices
 from flows.watching import watched
@@ -90,7 +92,8 @@ class Wiring:
 
     In one process all flows share a worker: none of them blocks, and one idle loop costs a quarter of four.
     With `marks` the flow may be one of several processes, and time travels with the records (`flows.marks`). With
-    `finishing` the flow ends where its topics end now, its timers fired and its last answers written.
+    `finishing` the flow ends where its topics end now, its timers fired and its last answers written. Sessions are kept
+    below the folder `pieces`; without one the flow cannot be resumed.
     """
 
     log: EventLog
@@ -110,6 +113,7 @@ class Wiring:
     upstreams: list[UpstreamMarks] = field(default_factory=list)
     counts: dict[str, HopCounts] = field(default_factory=dict)
     tracer: Tracer | None = None
+    pieces: Path | None = None
 
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
@@ -118,6 +122,13 @@ class Wiring:
         for name in names:
             self._add(lying, ALL_FLOWS[name])
         return flow
+
+    @property
+    def _shards(self) -> int:
+        return SHARDS if self.marks else SHARDS_ALONE
+
+    def _folder(self, name: str) -> PieceFolder:
+        return PieceFolder(self.pieces / name if self.pieces is not None else None, self._shards)
 
     def _source(self, spec: FlowSpec) -> LogSource:
         reading = self.readings.setdefault(spec.name, ReadingState())
@@ -134,7 +145,7 @@ class Wiring:
             before = [self.clocks[name] for name in spec.after if name in self.clocks]
             clock = self.clocks[spec.name] = FlowClock(reading, before)
         arrived: Stream[tuple[str, Arrived | Mark]] = op.flat_map_batch(
-            f"{spec.name}-decode", lying, Decoder(self.log, spec.name, reading.counts)
+            f"{spec.name}-decode", lying, Decoder(self.log, spec.name, reading.counts, self._shards)
         )
         step = watched(self._builder(spec.name, clock), spec.name, reading.counts, self.tracer)
         made = op.stateful_batch(f"{spec.name}-step", arrived, step)
@@ -170,7 +181,9 @@ class Wiring:
             assert self.room is not None  # noqa: S101 - whoever wires answers has a room for them
             if self.room.embedding is not None:
                 self.counts[name].model["embedding"] = self.room.embedding
-            return AnswersLogic.builder(self.room, self.log, self.attempt, self.answers, clock)
+            return AnswersLogic.builder(
+                self.room, self.log, self.attempt, self.answers, clock, folder=self._folder(name)
+            )
         if name == "captions":
             assert self.hearing is not None  # noqa: S101 - whoever wires captions has models for them
             self.hearing.needs.since_s.clear()
@@ -182,5 +195,11 @@ class Wiring:
             self.voices.room.counts = self.counts[name]
             return SpeakerTurnsLogic.builder(self.voices, self.log, clock)
         return OperatorLogic.builder(
-            name, self.operators.named(name), clock, self.log, finishing=self.finishing, counts=self.counts[name]
+            name,
+            self.operators.named(name),
+            clock,
+            self.log,
+            folder=self._folder(name),
+            finishing=self.finishing,
+            counts=self.counts[name],
         )

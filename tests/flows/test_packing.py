@@ -1,14 +1,19 @@
 """What snapshots hold: states come back equal, only what changed is packed, timers fire once and in order."""
 
+import pickle
+import shutil
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.talk import Crowd
 from eventlog.inmemory import InMemoryLog
+from flows.answer_sessions import AnswerSession
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic
 from flows.clock import FlowClock
@@ -16,7 +21,9 @@ from flows.connectors import ReadingState
 from flows.encoded_memory import EncodedMemory, lines_read
 from flows.logic import LOOK_BACKLOG_S, LOOK_S, Arrived, OperatorLogic
 from flows.marks import Mark
-from flows.packing import pack, unpack
+from flows.packing import pack, pack_changes, unpack, unpack_changed
+from flows.piece_file import Piece, PieceFolder, Place
+from flows.wiring import Operators
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
 from operators.memory import EMPTY_MEMORY, MemoryOperator, apply_update
@@ -31,8 +38,15 @@ def arrived(record: Any, number: int) -> Arrived:
     return Arrived(decode(record.topic, record.value), record.topic, number, record.at_s)
 
 
-def shard(operator: Any, clock: FlowClock | None = None, snapshot: Any = None) -> OperatorLogic:
-    return OperatorLogic.builder("memory", operator, clock, InMemoryLog())(snapshot)
+def shard(
+    operator: Any, clock: FlowClock | None = None, folder: Path | None = None, place: Place | None = None
+) -> OperatorLogic:
+    return OperatorLogic.builder("memory", operator, clock, InMemoryLog(), folder=PieceFolder(folder))(place)
+
+
+def kept(folder: Path, place: Place) -> dict[str, list[Piece]]:
+    """Give the sessions that a process would find that is started now."""
+    return PieceFolder(folder).file(place).restore()
 
 
 def test_the_states_of_a_long_talk_come_back_equal() -> None:
@@ -73,6 +87,46 @@ def test_utterances_that_may_still_be_corrected_come_back_equal() -> None:
     assert kept == lost != []
 
 
+@pytest.mark.parametrize("flow", ["questions", "memory", "utterances"])
+def test_changes_packed_one_after_the_other_give_the_state(flow: str) -> None:
+    """With the trained scorer questions keep what they heard, which changes with every caption."""
+    operator: Any = Operators().named(flow)
+    heard, crowd = UtterancesOperator(), Crowd("talk", 1, 1_760_000_000.5)
+    first, state, before = heard.initial(), operator.initial(), None
+    packed: list[bytes] = []
+    for number in range(40):
+        caption = crowd.caption(0, number)
+        first, made = heard.step(first, decode("captions", caption.value), caption.at_s)
+        for record in made if flow != "utterances" else [decode("captions", caption.value)]:
+            state, _ = operator.step(state, record, caption.at_s)
+        changes = pack_changes(state, before) if before is not None else None
+        packed = [pack(state)] if changes is None else [*packed, changes]
+        before = state
+        assert unpack_changed(packed) == state
+    assert (len(packed) == 1) is (flow == "utterances"), "it packs itself"
+    if flow != "utterances":
+        assert sum(map(len, packed[1:])) < 39 * 0.8 * len(pack(state))
+
+
+def test_what_a_session_of_answers_learned_since_lies_behind_what_lay_before() -> None:
+    session, plain = AnswerSession("s"), EncodedMemory()
+    pieces, whole = [session.piece()], 0
+    for number in range(40):
+        one = update(number, [number], [number], [number - 3] if number > 3 else [])
+        session.remember(one)
+        plain.apply(one)
+        session.offsets["memory"], session.touched_s = number, float(number)
+        made = session.piece()
+        pieces, whole = ([*pieces, made], whole) if made[4] else ([made], whole + 1)
+        again = AnswerSession("s")
+        assert again.restore(pieces) == ()
+        assert (again.memory, again.offsets, again.touched_s) == (plain, {"memory": number}, float(number))
+        assert sum(len(one[0]) for one in pieces[1:-1]) < len(pieces[0][0]), "it is written whole in time"
+    assert whole < 20
+    session.whole = True
+    assert not session.piece()[4]
+
+
 def update(number: int, said: list[int], put: list[int], dropped: list[int]) -> MemoryUpdate:
     return MemoryUpdate(
         session_id="s",
@@ -101,28 +155,36 @@ def test_encoded_lines_are_the_memory_whatever_was_put_replaced_and_dropped(
         assert EncodedMemory.of(encoded.lines()) == encoded
 
 
-def test_a_snapshot_packs_only_the_sessions_that_changed() -> None:
+def test_a_snapshot_packs_and_writes_only_the_sessions_that_changed(tmp_path: Path) -> None:
     crowd = Crowd("many", 40, time.time() - 100)
-    logic = shard(UtterancesOperator())
+    logic = shard(UtterancesOperator(), folder=tmp_path)
     logic.on_batch([arrived(crowd.caption(place, 0), place) for place in range(40)])
     before = logic.snapshot()
-    assert len(before) == 40
+    first = kept(tmp_path, before)
+    assert len(first) == 40
     logic.on_batch([arrived(crowd.caption(7, 1), 41)])
     assert logic.changed == {crowd.session(7)}
     after = logic.snapshot()
-    assert [one for one in after if after[one] is not before[one]] == [crowd.session(7)]
+    assert after[:2] == before[:2], "it is added to the same file"
+    assert after[2] - before[2] < before[2] / 20
+    second = kept(tmp_path, after)
+    assert [one for one in second if second[one] != first[one]] == [crowd.session(7)]
+    assert kept(tmp_path, before) == first, "the place before is still good"
+    assert logic.snapshot() == after, "nothing changed"
 
 
-def test_a_restored_shard_goes_on_as_the_one_that_was_never_stopped() -> None:
+def test_a_restored_shard_goes_on_as_the_one_that_was_never_stopped(tmp_path: Path) -> None:
     crowd = Crowd("on", 5, time.time() - 1000)
-    stayed, restored = shard(QuestionsOperator()), shard(QuestionsOperator())
+    stayed, restored = shard(QuestionsOperator()), shard(QuestionsOperator(), folder=tmp_path)
     heard = shard(UtterancesOperator())
     for number in range(100):
         caption = crowd.caption(number % 5, number // 5)
         made, _ = heard.on_batch([arrived(caption, number)])
         given_ = [Arrived(one, "utterances", number, caption.at_s) for one in made]
         assert list(stayed.on_batch(given_)[0]) == list(restored.on_batch(given_)[0])
-        restored = shard(QuestionsOperator(), snapshot=unpack(pack(restored.snapshot())))
+        place = pickle.loads(pickle.dumps(restored.snapshot()))
+        restored = shard(QuestionsOperator(), folder=tmp_path, place=place)
+    assert len(list(tmp_path.iterdir())) <= 2
 
 
 def test_a_mark_fires_the_timers_before_it_in_their_order_and_each_once() -> None:
@@ -140,47 +202,55 @@ def test_a_mark_fires_the_timers_before_it_in_their_order_and_each_once() -> Non
     assert logic.on_batch([Mark(0, at_s + 120)])[0] == [Mark(0, at_s + 120)]
 
 
-def test_a_session_that_was_closed_leaves_nothing_in_the_snapshot() -> None:
+def test_a_session_that_was_closed_leaves_nothing_in_the_snapshot(tmp_path: Path) -> None:
     crowd = Crowd("gone", 1, time.time() - 1000)
     reading = ReadingState(unread={0: crowd.at_s(0, 0)})
-    logic = shard(UtterancesOperator(), FlowClock(reading))
+    logic = shard(UtterancesOperator(), FlowClock(reading), tmp_path)
     logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.caption(0, 0), 1), arrived(crowd.closed(0, 1), 2)])
-    assert list(logic.snapshot()) == [crowd.session(0)]
-    restored = shard(UtterancesOperator(), FlowClock(reading), logic.snapshot())
+    place = logic.snapshot()
+    assert list(kept(tmp_path, place)) == [crowd.session(0)]
+    shutil.copytree(tmp_path, tmp_path / "restored")
+    restored = shard(UtterancesOperator(), FlowClock(reading), tmp_path / "restored", place)
     logic.on_notify()
-    assert list(logic.snapshot()) == [crowd.session(0)], "something it may wait for lies unread"
+    assert list(kept(tmp_path, logic.snapshot())) == [crowd.session(0)], "something it may wait for lies unread"
     reading.unread.clear()
-    for one in (logic, restored):
+    for one, folder in ((logic, tmp_path), (restored, tmp_path / "restored")):
         assert one.notify_at() is not None
         one.on_notify()
-        assert one.snapshot() == {}
+        assert kept(folder, one.snapshot()) == {}
         assert one.sessions == {}
+        for _ in range(2):  # files are removed once the snapshot that did without them is surely kept
+            assert one.notify_at() is not None
+            one.snapshot()
         assert one.notify_at() is None
 
 
-def test_in_a_cluster_marks_tell_when_a_closed_session_may_be_forgotten() -> None:
+def test_in_a_cluster_marks_tell_when_a_closed_session_may_be_forgotten(tmp_path: Path) -> None:
     crowd = Crowd("far", 1, time.time() - 1000)
-    logic = shard(UtterancesOperator())
+    logic = shard(UtterancesOperator(), folder=tmp_path)
     logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.closed(0, 1), 1)])
     logic.on_batch([Mark(0, crowd.at_s(0, 1) + 2)])
-    assert list(logic.snapshot()) == [crowd.session(0)]
+    assert list(kept(tmp_path, logic.snapshot())) == [crowd.session(0)]
     logic.on_batch([Mark(0, crowd.at_s(0, 1) + 60)])
-    assert logic.snapshot() == {}
+    assert kept(tmp_path, logic.snapshot()) == {}
 
 
-def test_the_answers_flow_keeps_a_closed_session_while_its_memory_may_lie_unread() -> None:
+def test_the_answers_flow_keeps_a_closed_session_while_its_memory_may_lie_unread(tmp_path: Path) -> None:
     crowd = Crowd("late", 1, time.time() - 1000)
     reading = ReadingState(unread={0: crowd.at_s(0, 0)})
     room = AnsweringRoom(Answering(NoPassages(), InstantModel()), 1)
-    logic = AnswersLogic.builder(room, InMemoryLog(), 1, clock=FlowClock(reading))(None)
+    folder = PieceFolder(tmp_path)
+    logic = AnswersLogic.builder(room, InMemoryLog(), 1, clock=FlowClock(reading), folder=folder)(None)
     logic.on_batch([arrived(crowd.opened(0), 0), arrived(crowd.closed(0, 1), 1)])
     late = Arrived(update(0, [1], [], []).model_copy(update={"session_id": crowd.session(0)}), "memory", 2, 0.0)
     logic.on_notify()
     logic.on_batch([late])
-    assert list(logic.snapshot()) == [crowd.session(0)], "what it said lay unread behind its end"
+    assert list(kept(tmp_path, logic.snapshot())) == [crowd.session(0)], "what it said lay unread behind its end"
     reading.unread.clear()
     logic.on_notify()
-    assert logic.snapshot() == {}
+    assert kept(tmp_path, logic.snapshot()) == {}
+    logic.snapshot()
+    logic.snapshot()
     assert logic.notify_at() is None
     room.close()
 
