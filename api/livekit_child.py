@@ -32,6 +32,11 @@ PIECE_MS = 100
 MOST_WAITING = 600
 """Messages that wait for whoever reads, a minute of one voice; sound beyond that is lost, which its clock tells."""
 CLOSE_S, SIGN_S = 2.0, 2.0
+RECONNECT_S = 6.0
+"""The SDK tries for minutes to come back, and only every few seconds; a new listener is in the room sooner."""
+
+UNHEARD_S = 8.0
+"""Of a microphone that is subscribed frames come even when it sends nothing; a subscription can get lost, though."""
 
 
 class _Output:
@@ -57,10 +62,8 @@ class _Output:
         while left:
             left = left[os.write(self._descriptor, left) :]
 
-    async def show_life(self) -> None:
-        while True:
-            self.put(b"T", b"")
-            await asyncio.sleep(SIGN_S)
+    def show_life(self) -> None:
+        self.put(b"T", b"")
 
     async def written(self) -> None:
         with suppress(TimeoutError):
@@ -77,26 +80,64 @@ class _Listener:
         self._streams: dict[str, tuple[rtc.AudioStream, asyncio.Task[None]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._count = 0
+        self._apart_s: float | None = None
+        self._heard: dict[str, float] = {}
+        self._encrypted: set[str] = set()
         self.room.on("track_published", self._published)
         self.room.on("track_subscribed", self._subscribed)
         self.room.on("track_unsubscribed", self._unsubscribed)
         self.room.on("disconnected", self._disconnected)
+        self.room.on("reconnected", self._ask)
 
     async def join(self, address: str, token: str) -> None:
         # Never cancelled: the SDK ends the process when a connect is.
         await self.room.connect(address, token, rtc.RoomOptions(auto_subscribe=False))
         self._output.put(b"J", b"")
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask for every microphone that is not heard."""
         for participant in self.room.remote_participants.values():
             for publication in participant.track_publications.values():
-                self._published(publication, participant)
+                if publication.sid not in self._streams:
+                    self._published(publication, participant)
+
+    async def watch(self) -> None:
+        """Show life, and end when the room is out of reach or a microphone in it stays unheard."""
+        while not self.over.is_set():
+            self._output.show_life()
+            if reason := self._amiss(time.monotonic()):
+                self.end(reason)
+            await asyncio.sleep(SIGN_S)
+
+    def _amiss(self, now_s: float) -> str:
+        """Say what has been wrong for too long."""
+        if self.room.connection_state == rtc.ConnectionState.CONN_RECONNECTING:
+            self._apart_s = self._apart_s or now_s
+            return "the room is out of reach" if now_s - self._apart_s > RECONNECT_S else ""
+        self._apart_s = None
+        self._heard = {sid: self._heard.get(sid, now_s) for sid in self._open()}
+        heard = [now_s - since_s <= UNHEARD_S for since_s in self._heard.values()]
+        # One that cannot be heard at all must not cost the sound of those that can.
+        return "" if not heard or any(heard) else "nobody is heard"
+
+    def _open(self) -> list[str]:
+        """Give the microphones that should be heard; of a muted one nothing has to come."""
+        return [
+            publication.sid
+            for participant in self.room.remote_participants.values()
+            for publication in participant.track_publications.values()
+            if _is_open_microphone(publication) and not publication.muted
+        ]
 
     def _published(self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
         """Ask for the sound of a microphone, and for nothing else."""
-        microphones = (rtc.TrackSource.SOURCE_MICROPHONE, rtc.TrackSource.SOURCE_UNKNOWN)
-        if publication.kind != rtc.TrackKind.KIND_AUDIO or publication.source not in microphones:
+        if not _is_microphone(publication):
             return
-        if publication.encryption_type != rtc.EncryptionType.NONE:
-            self._output.put(b"W", b"a track is end-to-end encrypted")
+        if not _is_open_microphone(publication):
+            if publication.sid not in self._encrypted:
+                self._encrypted.add(publication.sid)
+                self._output.put(b"W", b"a track is end-to-end encrypted")
             return
         publication.set_subscribed(True)
 
@@ -112,11 +153,13 @@ class _Listener:
         stream = rtc.AudioStream(
             track, capacity=MOST_WAITING, sample_rate=RATE_HZ, num_channels=1, frame_size_ms=PIECE_MS
         )
-        self._streams[publication.sid] = stream, asyncio.ensure_future(self._pass_on(stream, self._count))
+        passing = self._pass_on(stream, self._count, publication.sid)
+        self._streams[publication.sid] = stream, asyncio.ensure_future(passing)
 
-    async def _pass_on(self, stream: rtc.AudioStream, number: int) -> None:
+    async def _pass_on(self, stream: rtc.AudioStream, number: int, sid: str) -> None:
         try:
             async for event in stream:
+                self._heard[sid] = time.monotonic()
                 head = struct.pack(">Id", number, time.time())
                 self._output.put(b"S", head + bytes(event.frame.data.cast("B")))
         finally:
@@ -136,8 +179,22 @@ class _Listener:
             closing.add_done_callback(self._closing.discard)
 
     def _disconnected(self, reason: Any) -> None:
-        self._output.put(b"E", str(rtc.DisconnectReason.Name(reason)).lower().encode())
-        self.over.set()
+        self.end(str(rtc.DisconnectReason.Name(reason)).lower())
+
+    def end(self, reason: str) -> None:
+        """End for a reason; the first one counts."""
+        if not self.over.is_set():
+            self._output.put(b"E", reason.encode()[:300])
+            self.over.set()
+
+
+def _is_microphone(publication: rtc.RemoteTrackPublication) -> bool:
+    microphones = (rtc.TrackSource.SOURCE_MICROPHONE, rtc.TrackSource.SOURCE_UNKNOWN)
+    return publication.kind == rtc.TrackKind.KIND_AUDIO and publication.source in microphones
+
+
+def _is_open_microphone(publication: rtc.RemoteTrackPublication) -> bool:
+    return _is_microphone(publication) and publication.encryption_type == rtc.EncryptionType.NONE
 
 
 async def _closed(stream: rtc.AudioStream) -> None:
@@ -161,13 +218,12 @@ async def main(output: _Output) -> None:
     """Listen until the room, the parent or the parent's interest ends."""
     given = json.loads(await asyncio.to_thread(sys.stdin.buffer.readline))
     listener = _Listener(output)
-    writing, living = asyncio.ensure_future(output.run()), asyncio.ensure_future(output.show_life())
+    writing, living = asyncio.ensure_future(output.run()), asyncio.ensure_future(listener.watch())
     _watch_input(listener.over)
     try:
         await listener.join(given["address"], given["token"])
     except rtc.ConnectError as error:
-        output.put(b"E", f"the room cannot be joined: {error}".encode()[:300])
-        listener.over.set()
+        listener.end(f"the room cannot be joined: {error}")
     waiting = [asyncio.ensure_future(listener.over.wait()), writing]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     living.cancel()

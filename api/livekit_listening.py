@@ -38,6 +38,9 @@ TAKE_OVER_S = 5.0
 DEAD_S = 15.0
 """A child that shows no sign of life for so long hangs."""
 
+LASTED_S = 60.0
+"""A listener that was in a room for so long did not fail at joining it: the next one tries at once."""
+
 LEAVE_S = 4.0
 
 
@@ -227,7 +230,8 @@ class RoomWatch:
         reason = room.reason
         if not room.task.cancelled() and (error := room.task.exception()) is not None:
             reason = type(error).__name__
-        wait_s = FIRST_RETRY_S if room.joined_s else self._retry.get(session_id, (0.0, FIRST_RETRY_S))[1]
+        lasted = room.joined_s and time.monotonic() - room.joined_s > LASTED_S
+        wait_s = FIRST_RETRY_S if lasted else self._retry.get(session_id, (0.0, FIRST_RETRY_S))[1]
         self._retry[session_id] = time.monotonic() + wait_s, min(LONGEST_RETRY_S, 2 * wait_s)
         logger.info("livekit_room_ended", session_id=session_id, reason=reason)
 

@@ -95,6 +95,29 @@ def test_a_server_that_is_killed_and_comes_back_is_listened_to_again(server: Liv
 
 
 @pytest.mark.timeout(240)
+def test_where_the_server_stays_away_the_listener_ends_and_another_comes(
+    server: LiveKitServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data", port=0, qa_port=0, **QUIET, **server.settings)
+    printed = []
+    with running(settings) as client:
+        session = open_session(client)
+
+        def ended(reason: str) -> bool:
+            printed.extend(capsys.readouterr())
+            return reason in "".join(printed)
+
+        with speaking(client, session, "ann") as ann:
+            _heard(settings.log_url, session)
+            server.stop(kill=True)
+            wait_for(lambda: ended("the room is out of reach"), 60)
+            ann.close(kill=True)
+        server.start()
+        with speaking(client, session, "ann") as ann:
+            _heard(settings.log_url, session)
+
+
+@pytest.mark.timeout(240)
 def test_after_a_server_that_stood_still_sound_lies_where_it_was_said(server: LiveKitServer, tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path / "data", port=0, qa_port=0, **QUIET, **server.settings)
     with running(settings) as client:
