@@ -147,6 +147,8 @@ def test_what_is_said_without_consent_is_dropped_and_listening_goes_on_once_it_i
         listened(place, session, "ann")
         consent(given=False)
         ann.do(f"say {sound(tmp_path, 1.0)}")
+        said = time.monotonic()
+        wait_for(lambda: time.monotonic() - said > 1)  # all of it has arrived
         consent(given=True)
         listened(place, session, "ann")
         ann.do(f"say {sound(tmp_path, 1.0, 880.0)}")
