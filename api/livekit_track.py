@@ -89,7 +89,8 @@ class RoomTrack:
             except Problem as problem:
                 self._tell(problem.title)
                 if problem.status == HTTPStatus.FORBIDDEN:
-                    self._drop()  # whoever objects now may not be stored later
+                    await self._be_deaf()
+                    continue
                 if problem.status == 422:  # it will never be otherwise
                     return
             except (EngineError, ValueError) as error:
@@ -99,6 +100,12 @@ class RoomTrack:
                 continue
             await asyncio.sleep(RETRY_S)
             self._more.set()
+
+    async def _be_deaf(self) -> None:
+        """Drop what waits and what comes until the next try: whoever objects now may not be stored later."""
+        self._drop()
+        await asyncio.sleep(RETRY_S)
+        self._drop()
 
     def _tell(self, reason: str) -> None:
         """Log once why nothing is stored."""

@@ -216,6 +216,12 @@ def test_every_route_needs_a_key_when_keys_are_needed_and_shows_nothing_of_other
         document = client.post("/api/knowledge", json={"text": "secret of ann"}, headers=own).json()["document_id"]
         open_to_all = {"/api/health", "/api/health/live", "/metrics"}
         schema = client.get("/api/openapi.json").json()
+        agreed = {"participant_id": "x", "purposes": ["audio"], "given": True}
+        bodies: dict[str, dict[str, object]] = {
+            "token": {"identity": "x"},
+            "consents": {"consents": [agreed]},
+            "feedback": {"verdict": "wrong"},
+        }
         for path, methods in schema["paths"].items():
             if path in open_to_all:
                 continue
@@ -227,8 +233,7 @@ def test_every_route_needs_a_key_when_keys_are_needed_and_shows_nothing_of_other
                     reply = client.request(method, real, headers=headers, json={})
                     assert reply.status_code == 401, (method, path)
                 if "{session_id}" in path or "{document_id}" in path:
-                    own_body = {"/token": {"identity": "x"}, "/feedback": {"verdict": "wrong"}}
-                    body = own_body.get(path[path.rfind("/") :], {"captions": [{"text": "x"}]})
+                    body = bodies.get(path.rpartition("/")[2], {"captions": [{"text": "x"}]})
                     reply = client.request(method, real, headers={"X-API-Key": bob}, json=body)
                     assert reply.status_code == 404, (method, path)
         assert client.get("/api/sessions", headers={"X-API-Key": bob}).json()["sessions"] == []
