@@ -61,6 +61,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     def forget(session_id: str) -> None:
         pages.forget()
         directory.forget(session_id)
+        tracks.forget(session_id)
 
     door = Door(parts, directory, SessionWaker(parts.log, forget), metrics, tracks, pages)
 
