@@ -16,6 +16,7 @@ from eventlog.base import NewRecord
 from eventlog.sqlite import SqliteLog
 from flows.analytics import Fact, Pace
 from flows.analytics_run import AnalyticsRunner, load_once
+from rejoinder.analytics.migrations import SCRIPTS
 from rejoinder.analytics.store import AnalyticsStore, Stopped, StoreLimits
 from rejoinder.analytics.tables import SQL_TYPES, TABLES
 from rejoinder.analytics.views import VIEWS
@@ -349,6 +350,30 @@ def test_the_migrated_tables_are_the_described_ones(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_of_the_version_before_is_brought_to_the_newest_shape_and_loaded_on(tmp_path: Path) -> None:
+    import duckdb
+
+    old = duckdb.connect(str(tmp_path / "analytics.duckdb"))
+    old.execute("CREATE SCHEMA keeping; CREATE TABLE keeping.shape(version BIGINT)")
+    old.execute(SCRIPTS[0])
+    old.execute("INSERT INTO keeping.shape VALUES (1)")
+    old.execute("INSERT INTO keeping.store VALUES ('kept', TIMESTAMP '2026-01-01')")
+    old.execute(
+        "INSERT INTO facts.captions BY NAME SELECT 1 AS row_id, 'live' AS run_id, 's0' AS session_id, true AS final"
+    )
+    old.close()
+    store = AnalyticsStore(tmp_path / "analytics.duckdb")
+    log = log_with(tmp_path, conversation())
+    load_once(log, StoreWriter(store))
+    assert store.store_id == "kept"
+    assert store.one("SELECT max(version) FROM keeping.shape") == (len(SCRIPTS),)
+    assert store.rows("SELECT session_id, heard FROM facts.captions ORDER BY ALL") == [("s0", None), ("s1", False)]
+    assert store.one("SELECT count(*) FROM feedback") == (1,)
+    assert store.rows("SELECT DISTINCT what FROM usage ORDER BY what") == [("answer_tokens",), ("prompt_tokens",)]
+    store.close()
+    log.close()
+
+
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     store = opened(tmp_path)
     with store.writing() as connection:
@@ -393,7 +418,7 @@ def test_what_does_not_only_read_is_refused(tmp_path: Path, sql: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - several kinds of it
         store.ask(sql)
     assert content(store) == before
-    assert store.one("SELECT count(*), max(version) FROM keeping.shape") == (1, 1)
+    assert store.one("SELECT count(*), max(version) FROM keeping.shape") == (len(SCRIPTS), len(SCRIPTS))
     store.close()
     log.close()
 
