@@ -88,7 +88,7 @@ def test_neither_order_nor_repeats_change_the_tables(tmp_path: Path) -> None:
 
 
 def test_while_live_flows_are_behind_the_load_goes_on_slowly_and_comes_to_its_end(tmp_path: Path) -> None:
-    log = log_with(tmp_path, *(conversation(f"s{number}") for number in range(60)))
+    log = log_with(tmp_path, *(conversation(f"s{number}") for number in range(12)))
     store, behind = opened(tmp_path), [True]
     asked: list[bool] = []
 
@@ -98,12 +98,12 @@ def test_while_live_flows_are_behind_the_load_goes_on_slowly_and_comes_to_its_en
 
     runner = AnalyticsRunner(log, StoreWriter(store), tmp_path / "recovery", Pace(0.02, 0.25, busy), epoch_s=0.1)
     runner.start()
-    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 60)
-    wait_for(lambda: runner.reading.behind() == 0)
+    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 12, 90)
+    wait_for(lambda: runner.reading.behind() == 0, 90)
     assert asked
     behind[0] = False
     log.append(conversation("late").new())
-    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 61)
+    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 13, 90)
     assert runner.stop()
     assert content(store) == clean(log, tmp_path)
     store.close()
