@@ -68,6 +68,7 @@ def create_app(parts: ApiParts, *, doors: Literal["all", "qa", "health"] = "all"
     def forget(session_id: str) -> None:
         pages.forget()
         sessions_seen.forget(session_id)
+        tracks.forget(session_id)
 
     door = Door(parts, sessions_seen, SessionWaker(parts.log, forget), metrics, tracks, pages)
 

@@ -275,6 +275,12 @@ class Tracks:
             return
         self._tracks.pop(key).forget()
 
+    def forget(self, session_id: str) -> None:
+        """Forget what nobody is sending of a session that was erased; a sender is told so with its next piece."""
+        for key in [key for key in self._tracks if key[0] == session_id]:
+            if self._tracks[key].holder is None and not self._tracks[key].lock.locked():
+                self._tracks.pop(key).forget()
+
     def running_decoders(self) -> int:
         """Give how many containers are being decoded; one is a process each."""
         return sum(one.decoder is not None for one in self._tracks.values())

@@ -38,7 +38,7 @@ GENTLE_RECORDS = 200
 BREATH_RECORDS, BREATH_S = 16, 5e-5
 """A thread that computes holds the interpreter for 5 ms when others want it, each time they want it: beside live flows
 it lets go by itself every few records."""
-BUSY_SHARE, BUSY_LOOK_S = 0.04, 0.5
+BUSY_SHARE, BUSY_LOOK_S = 0.08, 0.5
 """The part of the time it works while the live flows are behind, and how often it looks whether they still are."""
 QUIET_S = 10.0
 """What lies before an end may be no record for us (an erased session, a repeat on a broker): after so long without one,

@@ -16,6 +16,7 @@ from eventlog.base import NewRecord
 from eventlog.sqlite import SqliteLog
 from flows.analytics import Fact, Pace
 from flows.analytics_run import AnalyticsRunner, load_once
+from rejoinder.analytics.migrations import SCRIPTS
 from rejoinder.analytics.store import AnalyticsStore, Stopped, StoreLimits
 from rejoinder.analytics.tables import SQL_TYPES, TABLES
 from rejoinder.analytics.views import VIEWS
@@ -87,7 +88,7 @@ def test_neither_order_nor_repeats_change_the_tables(tmp_path: Path) -> None:
 
 
 def test_while_live_flows_are_behind_the_load_goes_on_slowly_and_comes_to_its_end(tmp_path: Path) -> None:
-    log = log_with(tmp_path, *(conversation(f"s{number}") for number in range(60)))
+    log = log_with(tmp_path, *(conversation(f"s{number}") for number in range(12)))
     store, behind = opened(tmp_path), [True]
     asked: list[bool] = []
 
@@ -97,12 +98,12 @@ def test_while_live_flows_are_behind_the_load_goes_on_slowly_and_comes_to_its_en
 
     runner = AnalyticsRunner(log, StoreWriter(store), tmp_path / "recovery", Pace(0.02, 0.25, busy), epoch_s=0.1)
     runner.start()
-    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 60)
-    wait_for(lambda: runner.reading.behind() == 0)
+    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 12, 90)
+    wait_for(lambda: runner.reading.behind() == 0, 90)
     assert asked
     behind[0] = False
     log.append(conversation("late").new())
-    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 61)
+    wait_for(lambda: store.one("SELECT count(*) FROM sessions")[0] == 13, 90)
     assert runner.stop()
     assert content(store) == clean(log, tmp_path)
     store.close()
@@ -349,6 +350,30 @@ def test_the_migrated_tables_are_the_described_ones(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_of_the_version_before_is_brought_to_the_newest_shape_and_loaded_on(tmp_path: Path) -> None:
+    import duckdb
+
+    old = duckdb.connect(str(tmp_path / "analytics.duckdb"))
+    old.execute("CREATE SCHEMA keeping; CREATE TABLE keeping.shape(version BIGINT)")
+    old.execute(SCRIPTS[0])
+    old.execute("INSERT INTO keeping.shape VALUES (1)")
+    old.execute("INSERT INTO keeping.store VALUES ('kept', TIMESTAMP '2026-01-01')")
+    old.execute(
+        "INSERT INTO facts.captions BY NAME SELECT 1 AS row_id, 'live' AS run_id, 's0' AS session_id, true AS final"
+    )
+    old.close()
+    store = AnalyticsStore(tmp_path / "analytics.duckdb")
+    log = log_with(tmp_path, conversation())
+    load_once(log, StoreWriter(store))
+    assert store.store_id == "kept"
+    assert store.one("SELECT max(version) FROM keeping.shape") == (len(SCRIPTS),)
+    assert store.rows("SELECT session_id, heard FROM facts.captions ORDER BY ALL") == [("s0", None), ("s1", False)]
+    assert store.one("SELECT count(*) FROM feedback") == (1,)
+    assert store.rows("SELECT DISTINCT what FROM usage ORDER BY what") == [("answer_tokens",), ("prompt_tokens",)]
+    store.close()
+    log.close()
+
+
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     store = opened(tmp_path)
     with store.writing() as connection:
@@ -393,7 +418,7 @@ def test_what_does_not_only_read_is_refused(tmp_path: Path, sql: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - several kinds of it
         store.ask(sql)
     assert content(store) == before
-    assert store.one("SELECT count(*), max(version) FROM keeping.shape") == (1, 1)
+    assert store.one("SELECT count(*), max(version) FROM keeping.shape") == (len(SCRIPTS), len(SCRIPTS))
     store.close()
     log.close()
 
