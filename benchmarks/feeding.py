@@ -2,6 +2,7 @@
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,7 +66,7 @@ class Feeding:
         self.engine, self.sessions = engine, list(sessions)
         self.finals: list[Final] = []
         self.partials = 0
-        self._sent_s: dict[str, list[float]] = {name: [] for name in sessions}
+        self._sent: dict[str, list[tuple[int, float]]] = {name: [] for name in sessions}
         self._places = {n: engine.log.end("captions", n) for n in range(engine.log.partitions("captions"))}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -92,19 +93,20 @@ class Feeding:
         self.engine.log.append([new_record("meeting", one) for one in closed])
 
     def send(self, sounds: Sequence[Samples], *, last: bool = False) -> None:
-        """Append the next chunk of each session."""
+        """Append the next chunk of each session, of any length up to 10 s."""
         records = []
         for name, sound in zip(self.sessions, sounds, strict=True):
-            number, start = len(self._sent_s[name]), len(self._sent_s[name]) * CHUNK
-            assert len(sound) == CHUNK, "chunks of 100 ms"
+            sent = self._sent[name]
+            number, start = len(sent), sent[-1][0] if sent else 0
             chunk = AudioChunk(
                 session_id=name, event_id=derive_id(name, "audio", number), created_at=datetime.now(UTC), track="room",
                 sequence=number, start_sample=start, pcm=sound.astype("<i2").tobytes(), last=last,
             )  # fmt: skip
             records.append(new_record("audio", chunk))
         self.engine.log.append(records)
-        for name in self.sessions:
-            self._sent_s[name].append(time.monotonic())
+        for name, sound in zip(self.sessions, sounds, strict=True):
+            sent = self._sent[name]
+            sent.append(((sent[-1][0] if sent else 0) + len(sound), time.monotonic()))
 
     def in_real_time(self, sounds: Sequence[Samples], *, last: bool = True) -> None:
         """Send sounds of one length as microphones do."""
@@ -130,12 +132,12 @@ class Feeding:
                     self._places[partition] = found[-1].offset + 1
 
     def _take(self, record: object, now_s: float) -> None:
-        if not isinstance(record, Caption) or record.session_id not in self._sent_s or record.revision:
+        if not isinstance(record, Caption) or record.session_id not in self._sent or record.revision:
             return
         if not record.final:
             self.partials += 1
         elif record.words:
             end_s = record.words[-1].end_s
-            sent = self._sent_s[record.session_id]
-            at = min(len(sent) - 1, int(end_s * SAMPLE_RATE_HZ / CHUNK))
-            self.finals.append(Final(record.session_id, end_s, len(record.words), now_s - sent[at]))
+            sent = self._sent[record.session_id]
+            at = min(len(sent) - 1, bisect_left(sent, (int(end_s * SAMPLE_RATE_HZ), 0.0)))
+            self.finals.append(Final(record.session_id, end_s, len(record.words), now_s - sent[at][1]))
