@@ -1,10 +1,11 @@
 """Who spoke when, scored: diarization error, how often labels change, and what it costs, on files of your own.
 
-``uv run python -m benchmarks.speakers FOLDER [--step 0.5] [--models onnx|pyannote:FILE:SHA256] [--out FILE]``
+``uv run python -m benchmarks.speakers FOLDER [--step 0.5] [--models onnx|pyannote:FILE:SHA256] [--out FILE] [--alone]``
 
 The folder holds ``name.flac`` (or .wav) with ``name.rttm`` beside it. Each file goes through the operator of the
 speaker-turns flow window by window; what was known of each moment one and five seconds later is scored. `collar` of
-pyannote.metrics is the whole width around a boundary, so +-0.25 s is 0.5 there.
+pyannote.metrics is the whole width around a boundary, so +-0.25 s is 0.5 there. In the same run each file goes through
+the peer (`benchmarks.speakers_diart`) on the same two models, which is given whichever of its thresholds are best.
 """
 
 import argparse
@@ -13,12 +14,14 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from api.audio_decoding import read_recording
+from benchmarks.speakers_diart import Centroids, spans_at, windows_of
 from models.voices import OnnxSegmenter, OnnxVoiceEncoder
 from operators.diarization import FRAME, hear
 from operators.speaker_turns import SpeakerTurns
@@ -33,6 +36,10 @@ WINDOW = 5 * SAMPLE_RATE_HZ
 LATENCIES_S = (1.0, 5.0)
 COLLARS = {"0": 0.0, "+-0.25": 0.5}
 GRID_S = 0.02
+NEW, UPDATE = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5), (0.05, 0.1, 0.2, 0.3)
+"""What is tried for the peer: distance of a new voice, and mean activity from which a vector counts."""
+
+Spans = list[tuple[str, float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +104,13 @@ def known_at(told: Sequence[Told], latency_s: float, seconds: float) -> list[tup
     return found
 
 
-def relabelled(told: Sequence[Told], seconds: float) -> tuple[int, int]:
-    """Give how many frames with speech have another speaker at five seconds than at one, and how many there are."""
-    names = sorted({one.turn.speaker for one in told})
+def relabelled(early: Spans, late: Spans, seconds: float) -> tuple[int, int]:
+    """Give how many frames with speech have another speaker later than early on, and how many there are."""
+    names = sorted({one[0] for one in (*early, *late)})
     grids = []
-    for latency_s in LATENCIES_S:
+    for spans in (early, late):
         grid = np.zeros((round(seconds / GRID_S) + 1, max(1, len(names))), bool)
-        for speaker, start_s, end_s in known_at(told, latency_s, seconds):
+        for speaker, start_s, end_s in spans:
             grid[round(start_s / GRID_S) : round(end_s / GRID_S), names.index(speaker)] = True
         grids.append(grid)
     speech = grids[0].any(axis=1) | grids[1].any(axis=1)
@@ -150,18 +157,40 @@ def measure(path: Path, segmenter: SpeakerSegmenter, encoder: VoiceEncoder, step
     began_s = time.process_time()
     told = turns_over_time(sound, segmenter, encoder, step_s=step_s)
     cost_s = time.process_time() - began_s
+    spans = {latency_s: known_at(told, latency_s, seconds) for latency_s in LATENCIES_S}
+    return scored(path, spans, seconds, cost_s) | {"records": len(told)}
+
+
+def measure_peer(
+    path: Path, segmenter: SpeakerSegmenter, encoder: VoiceEncoder, step_s: float
+) -> dict[tuple[float, float], dict[str, Any]]:
+    """Give the scores of one file through the peer, for each of its thresholds; the models hear it once."""
+    sound = sound_of(read_recording(path))
+    seconds = len(sound) / SAMPLE_RATE_HZ
+    began_s = time.process_time()
+    windows = windows_of(sound, segmenter, encoder, step_s)
+    heard_s = time.process_time() - began_s
+    found = {}
+    for new, update in product(NEW, UPDATE):
+        began_s = time.process_time()
+        centroids = Centroids(new=new, update=update)
+        voices = [centroids.step(window) for window in windows]
+        spans = {latency_s: spans_at(windows, voices, latency_s) for latency_s in LATENCIES_S}
+        found[new, update] = scored(path, spans, seconds, heard_s + time.process_time() - began_s)
+    return found
+
+
+def scored(path: Path, spans: dict[float, Spans], seconds: float, cpu_s: float) -> dict[str, Any]:
+    """Give the scores of who spoke when, as it was known after each latency."""
     reference = read_rttm(path.with_suffix(".rttm"))
-    changed, frames = relabelled(told, seconds)
+    changed, frames = relabelled(*spans.values(), seconds)
     scores = {
-        f"{latency_s:g}s": {
-            name: score(reference, known_at(told, latency_s, seconds), seconds, collar)
-            for name, collar in COLLARS.items()
-        }
-        for latency_s in LATENCIES_S
+        f"{latency_s:g}s": {name: score(reference, known, seconds, collar) for name, collar in COLLARS.items()}
+        for latency_s, known in spans.items()
     }
     return {
-        "file": path.stem, "seconds": seconds, "cpu_s": cost_s, "records": len(told), "changed_frames": changed,
-        "speech_frames": frames, "speakers": len({one[0] for one in known_at(told, 5.0, seconds)}),
+        "file": path.stem, "seconds": seconds, "cpu_s": cpu_s, "changed_frames": changed, "speech_frames": frames,
+        "speakers": len({one[0] for one in spans[LATENCIES_S[-1]]}),
         "true_speakers": len({one[0] for one in reference}), "scores": scores,
     }  # fmt: skip
 
@@ -188,6 +217,47 @@ def pooled(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def best_of_peer(files: Sequence[dict[tuple[float, float], dict[str, Any]]]) -> dict[str, Any]:
+    """Give the peer with the thresholds that are best for it on these files, at both latencies together."""
+    tried = {thresholds: pooled([one[thresholds] for one in files]) for thresholds in files[0]}
+
+    def errors(thresholds: tuple[float, float]) -> float:
+        return float(sum(tried[thresholds][f"der_{latency_s:g}s_+-0.25"]["der"] for latency_s in LATENCIES_S))
+
+    best = min(tried, key=errors)
+    curve = [
+        {"new": new, "update": update} | {f"der_{latency_s:g}s": found[f"der_{latency_s:g}s_+-0.25"]["der"]
+        for latency_s in LATENCIES_S}
+        for (new, update), found in tried.items()
+    ]  # fmt: skip
+    chosen = {"new": best[0], "update": best[1]}
+    return {"chosen": chosen, "all": tried[best], "files": [one[best] for one in files], "tried": curve}
+
+
+def line_of(name: str, one: dict[str, Any]) -> str:
+    """Give the figures of one file as a line."""
+    all_ = pooled([one])
+    at = {latency: all_[f"der_{latency}s_+-0.25"]["der"] for latency in (1, 5)}
+    return (
+        f"{name:24} DER +-0.25: 1 s {at[1]:5.1f}  5 s {at[5]:5.1f}  "
+        f"relabelled {all_['relabelled_after_1s_percent']:4.1f} %  CPU {all_['cpu_s_per_audio_s']:.3f} s/s  "
+        f"speakers {one['speakers']} of {one['true_speakers']}"
+    )
+
+
+def models_of(named: str) -> tuple[SpeakerSegmenter, VoiceEncoder]:
+    """Load the models, and let them work once."""
+    segmenter: SpeakerSegmenter = OnnxSegmenter()
+    if named.startswith("pyannote:"):
+        from models.pyannote_voices import PyannoteSegmenter
+
+        _, checkpoint, digest = named.split(":")
+        segmenter = PyannoteSegmenter(checkpoint, sha256=digest)
+    encoder = OnnxVoiceEncoder()
+    turns_over_time(np.zeros(SAMPLE_RATE_HZ, np.float32) + np.float32(0.1), segmenter, encoder)
+    return segmenter, encoder
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -197,33 +267,25 @@ def main() -> None:
     )
     options.add_argument("--models", default="onnx", help="onnx, or pyannote:CHECKPOINT:SHA256")
     options.add_argument("--out", type=Path)
+    options.add_argument("--alone", action="store_true", help="without the peer")
     asked = options.parse_args()
-    segmenter: SpeakerSegmenter = OnnxSegmenter()
-    if asked.models.startswith("pyannote:"):
-        from models.pyannote_voices import PyannoteSegmenter
-
-        _, checkpoint, digest = asked.models.split(":")
-        segmenter = PyannoteSegmenter(checkpoint, sha256=digest)
-    encoder = OnnxVoiceEncoder()
-    files = []
+    models = models_of(asked.models)
+    files, peers = [], []
     for path in sorted(one for kind in ("*.flac", "*.wav") for one in asked.folder.glob(kind)):
         if not path.with_suffix(".rttm").exists():
             continue
-        files.append(measure(path, segmenter, encoder, asked.step))
-        one = pooled(files[-1:])
-        at = {latency: one[f"der_{latency}s_+-0.25"]["der"] for latency in (1, 5)}
-        print(
-            f"{path.stem:18} DER +-0.25: 1 s {at[1]:5.1f}  5 s {at[5]:5.1f}  "
-            f"relabelled {one['relabelled_after_1s_percent']:4.1f} %  CPU {one['cpu_s_per_audio_s']:.3f} s/s  "
-            f"speakers {files[-1]['speakers']} of {files[-1]['true_speakers']}",
-            flush=True,
-        )
-    whole = pooled(files)
-    print(json.dumps(whole, indent=1))
+        files.append(measure(path, *models, asked.step))
+        print(line_of(path.stem, files[-1]), flush=True)
+        if not asked.alone:
+            peers.append(measure_peer(path, *models, asked.step))
+    result = {"models": asked.models, "step_s": asked.step, "all": pooled(files), "files": files}
+    print(json.dumps(result["all"], indent=1))
+    if peers:
+        result["peer"] = peer = best_of_peer(peers)
+        print("\n".join(line_of(f"peer {one['file']}", one) for one in peer["files"]))
+        print(json.dumps({"chosen": peer["chosen"], "all": peer["all"]}, indent=1))
     if asked.out is not None:
-        asked.out.write_text(
-            json.dumps({"models": asked.models, "step_s": asked.step, "all": whole, "files": files}, indent=1)
-        )
+        asked.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -179,27 +179,22 @@ class Whisper:
             suppress_tokens=self._suppressed(tokenizers[0]),
             max_initial_timestamp_index=MOST_LEADING_SILENCE,
         )
-        return [
-            self._transcript(
-                _Decoded(stretch, result, tokenizer, language),
-                encoded if len(stretches) == 1 else model.encode(one),
-                context_s,
-            )
-            for stretch, result, tokenizer, language, one in zip(
-                stretches, results, tokenizers, languages, features, strict=True
-            )
+        decoded = [
+            _Decoded(stretch, result, tokenizer, language)
+            for stretch, result, tokenizer, language in zip(stretches, results, tokenizers, languages, strict=True)
         ]
+        words = self._words(decoded, encoded, context_s)
+        return [self._transcript(one, its_words, context_s) for one, its_words in zip(decoded, words, strict=True)]
 
-    def _transcript(self, decoded: "_Decoded", encoded: Any, context_s: float) -> tuple[Transcript, float]:
-        all_tokens, tokenizer = decoded.result.sequences_ids[0], decoded.tokenizer
-        tokens = [token for token in all_tokens if token < tokenizer.eot]
-        times = [token - tokenizer.timestamp_begin for token in all_tokens if token >= tokenizer.timestamp_begin]
-        seconds = len(decoded.stretch.samples) / SAMPLE_RATE_HZ
+    def _transcript(
+        self, decoded: "_Decoded", words: tuple[TranscriptWord, ...], context_s: float
+    ) -> tuple[Transcript, float]:
+        tokenizer, seconds = decoded.tokenizer, len(decoded.stretch.samples) / SAMPLE_RATE_HZ
+        times = [token - tokenizer.timestamp_begin for token in decoded.tokens if token >= tokenizer.timestamp_begin]
         end_s = min(seconds, times[-1] * TIMESTAMP_S) if times else seconds
-        frames = min(int(context_s * FRAMES_PER_S), len(decoded.stretch.samples) // HOP + 1)
-        text = tokenizer.decode(tokens).strip().encode()
+        text = tokenizer.decode(decoded.text).strip().encode()
         transcript = Transcript(
-            words=self._words(tokenizer, tokens, encoded, frames),
+            words=words,
             language=decoded.language,
             log_probability=float(decoded.result.scores[0]),
             no_speech_probability=float(decoded.result.no_speech_prob),
@@ -245,23 +240,20 @@ class Whisper:
         )
         return prompt
 
-    def _words(self, tokenizer: Any, tokens: list[int], encoded: Any, frames: int) -> tuple[TranscriptWord, ...]:
-        if not tokens:
-            return ()
-        from faster_whisper.transcribe import merge_punctuations
-
-        found = self._model.find_alignment(tokenizer, [tokens], encoded, frames)[0]
-        merge_punctuations(found, "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、")
-        return tuple(
-            TranscriptWord(
-                text=one["word"],
-                start_s=float(one["start"]),
-                end_s=float(max(one["start"], one["end"])),
-                probability=min(1.0, max(0.0, float(one["probability"]))),
-            )
-            for one in found
-            if one["word"].strip()
-        )
+    def _words(self, decoded: "Sequence[_Decoded]", encoded: Any, context_s: float) -> list[tuple[TranscriptWord, ...]]:
+        """Give the words of each stretch with their times; all stretches of a language are aligned in one call."""
+        found: list[tuple[TranscriptWord, ...]] = [()] * len(decoded)
+        longest = int(context_s * FRAMES_PER_S)
+        frames = [min(longest, len(one.stretch.samples) // HOP + 1) for one in decoded]
+        for language in dict.fromkeys(one.language for one in decoded if one.text):
+            tokenizer = self._tokenizer(language)
+            # What is encoded cannot be cut, so all go along; where there is no text the end of text stands for it.
+            texts = [one.text or [tokenizer.eot] for one in decoded]
+            aligned = self._model.find_alignment(tokenizer, texts, encoded, frames)
+            for number, one in enumerate(decoded):
+                if one.text and one.language == language:
+                    found[number] = _words_of(aligned[number])
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,6 +262,32 @@ class _Decoded:
     result: Any
     tokenizer: Any
     language: str
+
+    @property
+    def tokens(self) -> list[int]:
+        found: list[int] = self.result.sequences_ids[0]
+        return found
+
+    @property
+    def text(self) -> list[int]:
+        """The tokens that are text, without times."""
+        return [token for token in self.tokens if token < self.tokenizer.eot]
+
+
+def _words_of(aligned: list[dict[str, Any]]) -> tuple[TranscriptWord, ...]:
+    from faster_whisper.transcribe import merge_punctuations
+
+    merge_punctuations(aligned, "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、")
+    return tuple(
+        TranscriptWord(
+            text=one["word"],
+            start_s=float(one["start"]),
+            end_s=float(max(one["start"], one["end"])),
+            probability=min(1.0, max(0.0, float(one["probability"]))),
+        )
+        for one in aligned
+        if one["word"].strip()
+    )
 
 
 def _joined(before: Transcript | None, after: Transcript, begun_s: float) -> Transcript:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from schemas.codec import decode
 from schemas.errors import LogUnavailable, SchemaError
 from schemas.meeting import MeetingClosed, MeetingOpened
 
-__all__ = ["Came", "Heard", "engine_for", "hear"]
+__all__ = ["Came", "Heard", "engine_for", "hear", "wait_until_quiet"]
 
 CHUNK_S = 0.1
 TOPICS = ("captions", "speaker-turns", "utterances")
@@ -94,7 +94,7 @@ def hear(engine: Engine, name: str, pcm: bytes, *, fast: bool = False) -> Heard:
             if not fast and (left := began + due_s - time.monotonic()) > 0:
                 time.sleep(left)
             log.append([new_record("audio", chunk)])
-        _wait(engine, heard)
+        wait_until_quiet(engine, lambda: len(heard.came))
         heard.cpu_s = time.process_time() - cpu
     finally:
         ended.set()
@@ -142,18 +142,26 @@ def _decoded(records: Sequence[Any]) -> Iterator[Any]:
             continue  # the flows bury it
 
 
-def _wait(engine: Engine, heard: Heard) -> None:
-    """Wait until the flows have read everything, nothing came for a while and no model works any more."""
+def wait_until_quiet(engine: Engine, came: Callable[[], int]) -> None:
+    """Wait until the flows have read everything, nothing came for a while and no model works any more.
+
+    Args:
+        engine: A started engine.
+        came: Gives how much came so far.
+
+    Raises:
+        LogUnavailable: A flow stopped, or they did not come to an end.
+    """
     end = time.monotonic() + LONGEST_WAIT_S
-    quiet_since, count, cpu = time.monotonic(), len(heard.came), time.process_time()
+    quiet_since, count, cpu = time.monotonic(), came(), time.process_time()
     while time.monotonic() < end:
         time.sleep(0.1)
         if problems := engine.view.problems():
             raise LogUnavailable("; ".join(problems))
         behind = any(flow.behind_records for flow in engine.view.flows())
         busy = time.process_time() - cpu > QUIET_SHARE * max(0.5, time.monotonic() - quiet_since)
-        if behind or busy or len(heard.came) != count:
-            quiet_since, count, cpu = time.monotonic(), len(heard.came), time.process_time()
+        if behind or busy or came() != count:
+            quiet_since, count, cpu = time.monotonic(), came(), time.process_time()
         elif time.monotonic() - quiet_since > QUIET_S:
             return
     raise LogUnavailable(f"the flows did not come to an end within {LONGEST_WAIT_S:.0f} s")

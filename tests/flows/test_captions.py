@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flows.captions import Hearing, SoundNeeds
 from flows.once import run_once
 from flows.run import FlowOptions, FlowRunner
 from flows.wiring import Operators
+from models.devices import TOGETHER_ON_GPU, Device
 from rejoinder.listening import AudioRetention
 from rejoinder.settings import Settings
 from rejoinder.speech import Speech
@@ -25,6 +27,7 @@ from schemas.codec import decode
 from schemas.meeting import MeetingClosed, MeetingOpened, Participant
 from schemas.speech import AudioGap, Caption
 from tests.models.test_speech import plain
+from tests.music import NOISES, band, song
 from tests.speech import FIRST, SECOND, THIRD, room, say, silence
 from tests.support import wait_for
 
@@ -131,10 +134,39 @@ def test_two_tracks_speak_at_once_and_a_participants_track_has_its_speaker(log: 
     assert plain(finals(log, "tab")[0].text) == plain(SECOND)
 
 
+def test_on_a_gpu_stretches_of_several_sessions_are_written_down_in_one_call(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no GPU here: the CPU is told to take as many at once as one."""
+    monkeypatch.setattr("rejoinder.speech.choose_device", lambda *_: Device("cpu", "int8", TOGETHER_ON_GPU))
+    made = Speech(Settings(_env_file=None, speech_model="tiny.en", speech_partials=False), finishing=True)
+    said = {"a": FIRST, "b": SECOND, "c": THIRD, "d": SECOND}
+    by_session = [chunks(room(text), track=name, session=name) for name, text in said.items()]
+    send(log, [one for together in zip_longest(*by_session) for one in together if one is not None])
+    run_all(log, made)
+    made.close()
+    assert {one.session_id: plain(one.text) for one in finals(log)} == {name: plain(one) for name, one in said.items()}
+    calls = sum(made.hearing.room.counts.model["caption_final"].classes)
+    assert calls < len(said)
+
+
 def test_noise_and_silence_give_no_words(log: EventLog, speech: Speech) -> None:
     send(log, chunks(np.concatenate([silence(10, 2_000), silence(5), silence(5, 200)])))
     run_all(log, speech)
     assert all(one.text == "" for one in finals(log))
+
+
+def test_music_and_the_noises_of_rooms_give_no_words_and_what_is_said_between_them_is_kept(log: EventLog) -> None:
+    # Guesses come from tiny.en then, so both models listen.
+    made = Speech(Settings(_env_file=None, speech_model="base"), finishing=True)
+    music = [song(8), silence(1), band(4, 0.1), silence(1), song(4, 0.1)]
+    noises = [noise(5) for noise in NOISES.values()]
+    send(log, chunks(np.concatenate([band(8), silence(1), say(FIRST), silence(1), *music, *noises])))
+    run_all(log, made)
+    made.close()
+    assert [plain(one.text) for one in finals(log) if one.text] == [plain(FIRST)]
+    with_words = [one for one in records(log) if isinstance(one, Caption) and one.words]
+    assert {one.caption_id for one in with_words} == {one.caption_id for one in finals(log) if one.text}
 
 
 def runner_of(log: EventLog, folder: Path, hearing: Hearing) -> FlowRunner:

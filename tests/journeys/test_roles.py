@@ -76,9 +76,10 @@ def ready(client: httpx.Client) -> bool:
     return bool(client.get("/api/health").status_code == 200)
 
 
-def settings_of(kafka_url: str, vectors: str, folder: Path) -> Settings:
+def settings_of(kafka_url: str, vectors: str, folder: Path, **more: Any) -> Settings:
     folder.mkdir(exist_ok=True)
-    return Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, epoch_s=0.2, log=kafka_url, vectors_url=vectors)
+    given = {"data_dir": folder, "port": 0, "qa_port": 0, "epoch_s": 0.2, "log": kafka_url, "vectors_url": vectors}
+    return Settings(_env_file=None, **given | more)
 
 
 def test_each_flow_in_a_process_of_its_own_answers_from_what_the_api_was_given(

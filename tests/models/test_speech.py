@@ -39,10 +39,13 @@ def test_what_is_said_is_written_down_with_the_times_of_its_words(tiny: Whisper)
 
 
 def test_several_stretches_together_give_what_each_gives_alone(tiny: Whisper) -> None:
-    stretches = [SoundStretch(say(FIRST)), SoundStretch(say(SECOND)), SoundStretch(say("Yes, of course."))]
+    sounds = [say(FIRST), silence(2), say(SECOND), say("Yes, of course.")]
+    stretches = [SoundStretch(sound) for sound in sounds]
     together = tiny.transcribe(stretches)
     alone = [tiny.transcribe([one])[0] for one in stretches]
     assert [plain(one.text) for one in together] == [plain(one.text) for one in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert [word.start_s for word in one.words] == pytest.approx([word.start_s for word in other.words], abs=0.15)
     assert tiny.transcribe([]) == []
 
 
@@ -80,6 +83,24 @@ def test_speech_is_found_the_same_however_the_sound_is_cut() -> None:
     assert pieces == whole
     first = next(one for one in whole if isinstance(one, SpeechEnded))
     assert 0.6 < first.start_sample / 16_000 < 1.1
+
+
+def test_stretches_of_several_sessions_are_encoded_decoded_and_aligned_in_one_call(
+    tiny: Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    inner, model = tiny._model, tiny._model.model
+
+    class Counted:
+        is_multilingual = model.is_multilingual
+
+        def __getattr__(self, name: str) -> Any:
+            calls.append(name)
+            return getattr(model, name)
+
+    monkeypatch.setattr(inner, "model", Counted())
+    assert len(tiny.transcribe([SoundStretch(say(SECOND)) for _ in range(3)])) == 3
+    assert sorted(name for name in calls if name in ("align", "encode", "generate")) == ["align", "encode", "generate"]
 
 
 def test_bad_sound_fails_for_itself_alone(tiny: Whisper) -> None:
