@@ -28,7 +28,7 @@ FRAME = struct.Struct("<II")
 CLEAR_S = 1.0
 """A shard that is left alone asks for another snapshot after this time while it has files to remove."""
 SPARE_BYTES = 16 * 1024
-"""A file is written anew when it holds twice what is needed and this much more."""
+"""A file is written anew when it holds three times what is needed and this much more: half a copy for each addition."""
 EMPTY: Place = ("", 0, 0)
 
 
@@ -144,7 +144,7 @@ class PieceFile:
         for one, frame in frames.items():
             self._note(one, changed[one], (self._size, len(frame)))
             self._size += len(frame)
-        if self._fresh or (frames and self._size > (2 * self._needed + SPARE_BYTES if self._needed else 0)):
+        if self._fresh or (frames and self._size > (3 * self._needed + SPARE_BYTES if self._needed else 0)):
             self._renew(start, b"".join(frames.values()))
         elif frames:
             _write(self._path(self._number), b"".join(frames.values()), os.O_APPEND)
