@@ -7,6 +7,7 @@ utterance. It writes ``benchmarks/results/recovery.json``.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ RESULTS = Path(__file__).parent / "results" / "recovery.json"
 WAVE = 1_000
 AHEAD = 4 * WAVE
 """Records left to read when the next wave comes: the flows never wait for work."""
+RESTARTS = 3
 FORGOTTEN_S = 65.0
 """The flows forget a closed session five seconds after; answers do after sixty, so that the waves overlap there. Half
 of the sessions come after such a pause: their snapshots must fit into what the first half left free."""
@@ -30,7 +32,11 @@ of the sessions come after such a pause: their snapshots must fit into what the 
 
 def files_mb(folder: Path) -> float:
     """Give the size of the recovery files, MB."""
-    return round(sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / 1e6, 2)
+    sizes = 0
+    for one in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # files come and go
+            sizes += one.stat().st_size if one.is_file() else 0
+    return round(sizes / 1e6, 2)
 
 
 def waves(one: Flows, numbers: range, captions: int) -> list[dict[str, Any]]:
@@ -55,8 +61,8 @@ def waves(one: Flows, numbers: range, captions: int) -> list[dict[str, Any]]:
     return along
 
 
-def restart_s(one: Flows, name: str) -> float:
-    """Kill the flows, post a caption, start them again; gives seconds until it has become an utterance."""
+def restart(one: Flows, name: str) -> dict[str, float]:
+    """Kill the flows, post a caption, start them again; gives seconds until it has become an utterance, and CPU's."""
     one.process.kill()
     one.process.communicate()
     crowd = Crowd(name, 1, time.time() - 10)
@@ -65,7 +71,8 @@ def restart_s(one: Flows, name: str) -> float:
     one.start()
     while not one.log.read_key(crowd.session(0), ["utterances"], cursor, 1):
         time.sleep(0.02)
-    return round(time.monotonic() - began, 2)
+    took_s = time.monotonic() - began
+    return {"s": round(took_s, 2), "cpu_s": round(one.ask()["cpu_s"], 2)}
 
 
 def measure(folder: Path, sessions: int, captions: int) -> dict[str, Any]:
@@ -73,7 +80,7 @@ def measure(folder: Path, sessions: int, captions: int) -> dict[str, Any]:
     one = Flows(folder)
     try:
         one.settle()
-        fresh = restart_s(one, "fresh")
+        fresh = [restart(one, f"fresh{number}") for number in range(RESTARTS)]
         one.settle()
         half = sessions // WAVE // 2
         along = waves(one, range(half), captions)
@@ -81,9 +88,9 @@ def measure(folder: Path, sessions: int, captions: int) -> dict[str, Any]:
         one.settle()
         along += waves(one, range(half, 2 * half), captions)
         time.sleep(FORGOTTEN_S)
-        after = restart_s(one, "after")
+        after = [restart(one, f"after{number}") for number in range(RESTARTS)]
         one.settle()
-        told = {"restart_s": {"empty": fresh, "after": after}, "recovery_mb": files_mb(one.folder / "recovery")}
+        told = {"restart": {"empty": fresh, "after": after}, "recovery_mb": files_mb(one.folder / "recovery")}
     finally:
         one.close()
     return {"sessions": sessions, "captions_each": captions, "along": along, **told}

@@ -9,7 +9,7 @@ import functools
 import pickle
 import pkgutil
 from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from operator import attrgetter
@@ -102,20 +102,33 @@ def unpack(packed: bytes) -> Any:
     return pickle.loads(packed)  # noqa: S301 - our own snapshot
 
 
-def pack_changes(state: Any, before: Any) -> bytes | None:
-    """Give the bytes of the fields of a dataclass that are others than before.
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """What was added to a tuple, at its end, or to a frozen set."""
 
-    None when the dataclass has a way of its own to be packed, which looks at it whole.
-    """
-    kind = type(state)
-    if "__reduce__" in kind.__dict__:
-        return None
+    more: Any
+
+
+def _change(value: Any, old: Any) -> Any:
+    """Give what became different of a field; the old value itself when nothing did."""
+    if value is old or type(value) is not type(old):
+        return value
+    # Tuples are made anew with the same things in them, and one more; to compare those is quick.
+    if type(value) is tuple and value[: len(old)] == old:
+        return old if len(value) == len(old) else _Grown(value[len(old) :])
+    if type(value) is frozenset and value > old:
+        return _Grown(value - old)
+    return value
+
+
+def pack_changes(state: Any, before: Any) -> bytes:
+    """Give the bytes of what became different in the fields of a dataclass; `unpack_changed` puts it together."""
     changes = {}
-    for name in _kind(_name(kind))[1]:
-        value, old = getattr(state, name), getattr(before, name)
-        # Tuples are made anew with the same things in them; to compare those is quick.
-        if value is not old and not (type(value) is tuple and value == old):
-            changes[name] = value
+    for name in _kind(_name(type(state)))[1]:
+        old = getattr(before, name)
+        change = _change(getattr(state, name), old)
+        if change is not old:
+            changes[name] = change
     return pack(changes)
 
 
@@ -124,5 +137,10 @@ def unpack_changed(packed: Iterable[bytes]) -> Any:
     state, *changes = map(unpack, packed)
     fresh: dict[str, Any] = {}
     for one in changes:
-        fresh.update(one)
+        for name, change in one.items():
+            before = fresh.get(name, getattr(state, name))
+            if not isinstance(change, _Grown):
+                fresh[name] = change
+            else:
+                fresh[name] = before + change.more if isinstance(before, tuple) else before | change.more
     return replace(state, **fresh) if fresh else state

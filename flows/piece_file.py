@@ -7,6 +7,7 @@ spoke. So Bytewax is handed a place only, the file and how much of it counts; th
 import os
 import pickle
 import struct
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
@@ -27,8 +28,10 @@ FRAME = struct.Struct("<II")
 """Before every session: the size of what follows, and its checksum."""
 CLEAR_S = 1.0
 """A shard that is left alone asks for another snapshot after this time while it has files to remove."""
+GONE_S = 60.0
+"""A file is written anew when something of a session that is over, erased perhaps, has lain in it for this long."""
 SPARE_BYTES = 16 * 1024
-"""A file is written anew when it holds twice what is needed and this much more."""
+"""A file is written anew when it holds three times what is needed and this much more: half a copy for each addition."""
 EMPTY: Place = ("", 0, 0)
 
 
@@ -71,14 +74,15 @@ class PieceFile:
         self._lying: dict[str, list[tuple[int, int]]] = {}
         self._needed = 0
         self._fresh = True
+        self._gone_s: float | None = None
         older = (number for number in folder.found.get(self.shard, ()) if number < self._number)
         self._left: list[Path] = []
         self._leaving: list[Path] = [self._path(number) for number in older]
 
     @property
     def cleared(self) -> bool:
-        """Say whether no file waits to be removed; each `keep` brings that nearer."""
-        return not (self._left or self._leaving)
+        """Say whether nothing waits to be removed; each `keep` brings that nearer."""
+        return not (self._left or self._leaving or self._gone_s)
 
     def _path(self, number: int) -> Path:
         return (self._folder or Path()) / f"{self.shard}.{number}"
@@ -144,7 +148,10 @@ class PieceFile:
         for one, frame in frames.items():
             self._note(one, changed[one], (self._size, len(frame)))
             self._size += len(frame)
-        if self._fresh or (frames and self._size > (2 * self._needed + SPARE_BYTES if self._needed else 0)):
+        if self._gone_s is None and any(changed[one] is None for one in frames):
+            self._gone_s = time.monotonic()
+        full = frames and self._size > (3 * self._needed + SPARE_BYTES if self._needed else 0)
+        if self._fresh or full or (self._gone_s is not None and time.monotonic() - self._gone_s >= GONE_S):
             self._renew(start, b"".join(frames.values()))
         elif frames:
             _write(self._path(self._number), b"".join(frames.values()), os.O_APPEND)
@@ -156,7 +163,7 @@ class PieceFile:
         if self._number:
             self._left.append(self._path(self._number))
         self._number += 1
-        self._size, self._fresh = 0, False
+        self._size, self._fresh, self._gone_s = 0, False, None
         parts: list[bytes] = []
         for lying in self._lying.values():
             for place, (at, size) in enumerate(lying):

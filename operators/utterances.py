@@ -68,24 +68,6 @@ class UtterancesState:
     told: tuple[_Told, ...] = ()
     speakers: tuple[tuple[str, tuple[int, str | None, bool]], ...] = ()
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Pack the ids, which hold no line breaks, as one text: hundreds of them were most of a state's cost."""
-        rest = (self.people, self.current, self.closed, self.attribution, self.told, self.speakers)
-        return _unpacked, ("\n".join(self.seen), *rest)
-
-
-def _unpacked(  # noqa: PLR0913, PLR0917 - the fields of the state
-    seen: str,
-    people: tuple[Person, ...],
-    current: "_Open | None",
-    closed: bool,
-    attribution: AttributionState,
-    told: tuple[_Told, ...],
-    speakers: tuple[tuple[str, tuple[int, str | None, bool]], ...],
-) -> UtterancesState:
-    ids = tuple(seen.split("\n")) if seen else ()
-    return UtterancesState(people, current, ids, frozenset(ids), closed, attribution, told, speakers)
-
 
 @dataclass(frozen=True, slots=True)
 class UtterancesOperator:

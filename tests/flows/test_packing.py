@@ -89,23 +89,20 @@ def test_utterances_that_may_still_be_corrected_come_back_equal() -> None:
 
 @pytest.mark.parametrize("flow", ["questions", "memory", "utterances"])
 def test_changes_packed_one_after_the_other_give_the_state(flow: str) -> None:
-    """With the trained scorer questions keep what they heard, which changes with every caption."""
     operator: Any = Operators().named(flow)
     heard, crowd = UtterancesOperator(), Crowd("talk", 1, 1_760_000_000.5)
     first, state, before = heard.initial(), operator.initial(), None
     packed: list[bytes] = []
-    for number in range(40):
+    for number in range(300):
         caption = crowd.caption(0, number)
         first, made = heard.step(first, decode("captions", caption.value), caption.at_s)
         for record in made if flow != "utterances" else [decode("captions", caption.value)]:
             state, _ = operator.step(state, record, caption.at_s)
-        changes = pack_changes(state, before) if before is not None else None
-        packed = [pack(state)] if changes is None else [*packed, changes]
+        packed.append(pack(state) if before is None else pack_changes(state, before))
         before = state
-        assert unpack_changed(packed) == state
-    assert (len(packed) == 1) is (flow == "utterances"), "it packs itself"
-    if flow != "utterances":
-        assert sum(map(len, packed[1:])) < 39 * 0.8 * len(pack(state))
+        if number % 30 == 0 or number > 250:  # ids of captions are let go of somewhere there
+            assert unpack_changed(packed) == state
+    assert sum(map(len, packed[1:])) < 299 * 0.8 * len(pack(state))
 
 
 def test_what_a_session_of_answers_learned_since_lies_behind_what_lay_before() -> None:
