@@ -31,7 +31,7 @@ __all__ = ["FlowOptions", "FlowRunner"]
 
 logger = structlog.get_logger("flows")
 
-STATE_VERSION = 9
+STATE_VERSION = 10
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
 GARBAGE_AFTER = 20_000, 20, 50
 """When Python looks for garbage in a process that runs flows. Their state is trees without cycles, of which every

@@ -60,6 +60,7 @@ class WhisperOptions:
     margin_s: float = MARGIN_S
     unsure: float = -0.5
     second_beam: int = 5
+    second_margin_s: float = 30.0
 
 
 def load_whisper(weights: Weights, options: WhisperOptions) -> "Whisper":
@@ -137,6 +138,9 @@ class Whisper:
         context_s = min(FULL_S, longest_s + self._options.margin_s)
         found = self._decode(stretches, context_s)
         loops = [number for number, (one, _) in enumerate(found) if _loops(one, stretches[number])]
+        for number in [number for number in loops if not stretches[number].best]:
+            found[number] = replace(found[number][0], words=()), 0.0  # the next guess comes soon
+        loops = [number for number in loops if stretches[number].best]
         if loops and context_s < FULL_S:
             again = self._decode([stretches[number] for number in loops], FULL_S)
             for number, one in zip(loops, again, strict=True):
@@ -145,7 +149,11 @@ class Whisper:
             n for n, (one, _) in enumerate(found) if stretches[n].best and one.log_probability < self._options.unsure
         ]
         if unsure:
-            again = self._decode([stretches[number] for number in unsure], FULL_S, self._options.second_beam)
+            again = self._decode(
+                [stretches[number] for number in unsure],
+                min(FULL_S, longest_s + self._options.second_margin_s),
+                self._options.second_beam,
+            )
             for number, one in zip(unsure, again, strict=True):
                 if one[0].log_probability > found[number][0].log_probability:
                     found[number] = one
