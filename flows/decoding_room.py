@@ -90,6 +90,7 @@ class DecodingRoom:
         self._closed = False
         self._running = 0
         self._prepared = False
+        self._loaded = threading.Event()
         lanes: list[Lane] = ["final", "partial"] if ear.quick else ["final"]
         self._threads = [
             threading.Thread(target=self._work, args=(lane,), name=f"decoding-{lane}-{number}", daemon=True)
@@ -113,6 +114,12 @@ class DecodingRoom:
                 warm(self._ear.partial("en"))
         except EngineError as error:
             logger.error("model_not_loaded", kind=type(error).__name__, reason=str(error))
+        finally:
+            self._loaded.set()
+
+    def wait_loaded(self, timeout_s: float) -> bool:
+        """Wait until `prepare` has loaded what can be; gives whether it has."""
+        return self._loaded.wait(timeout_s)
 
     def submit(self, job: Job) -> None:
         """Queue a stretch; returns at once."""

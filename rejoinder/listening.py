@@ -169,6 +169,10 @@ class Listening:
             return self._speech.model
         return self._settings.speech_model if "captions" in self._wanted else "off"
 
+    def wait_loaded(self, timeout_s: float) -> bool:
+        """Wait until the models for words are loaded, once sound came; gives whether they are."""
+        return self._speech is None or self._speech.hearing.room.wait_loaded(timeout_s)
+
     def stop(self) -> None:
         """Take a last snapshot and end."""
         self._stopping.set()

@@ -62,6 +62,8 @@ def engine_for(settings: Settings) -> Iterator[Engine]:
     """
     with Engine(settings) as engine:
         hear(engine, "before", bytes(int(WARM_S * SAMPLE_RATE_HZ) * 2))
+        if engine.listening is not None:
+            engine.listening.wait_loaded(LONGEST_WAIT_S)
         yield engine
 
 
