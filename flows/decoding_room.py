@@ -89,7 +89,7 @@ class DecodingRoom:
         self._done: dict[Hashable, deque[Job]] = {}
         self._closed = False
         self._running = 0
-        self._prepared = False
+        self._loading: threading.Thread | None = None
         self._loaded = threading.Event()
         lanes: list[Lane] = ["final", "partial"] if ear.quick else ["final"]
         self._threads = [
@@ -103,14 +103,14 @@ class DecodingRoom:
     def prepare(self) -> None:
         """Have the models loaded before the first words are to be written down; returns at once."""
         with self._guard:
-            if not self._prepared and not self._closed:
-                self._prepared = True
-                threading.Thread(target=self._prepare, name="loading-models", daemon=True).start()
+            if self._loading is None and not self._closed:
+                self._loading = threading.Thread(target=self._prepare, name="loading-models", daemon=True)
+                self._loading.start()
 
     def _prepare(self) -> None:
         try:
             warm(self._ear.final())
-            if self._ear.quick:
+            if self._ear.quick and not self._closed:
                 warm(self._ear.partial("en"))
         except EngineError as error:
             logger.error("model_not_loaded", kind=type(error).__name__, reason=str(error))
@@ -213,12 +213,17 @@ class DecodingRoom:
             logger.error("stretch_not_transcribed", kind=type(error).__name__, seconds=round(job.request.seconds, 2))
             job.error, job.done = error, True
 
-    def close(self, timeout_s: float = 2.0) -> None:
-        """End the threads; what waits is asked again after the next start."""
+    def close(self, timeout_s: float = 5.0) -> None:
+        """End the threads; what waits is asked again after the next start.
+
+        A thread that is in the middle of a model's call when Python ends would take the process down with it: what a
+        thread works on is waited for, up to a time.
+        """
         with self._guard:
             self._closed = True
             for queue in self._queues.values():
                 queue.clear()
             self._guard.notify_all()
-        for thread in self._threads:
-            thread.join(timeout_s)
+        end = time.monotonic() + timeout_s
+        for thread in [*self._threads, *([self._loading] if self._loading is not None else [])]:
+            thread.join(max(0.0, end - time.monotonic()))
