@@ -47,10 +47,6 @@ class WhisperOptions:
         threads: CPU threads of one call.
         beam: Width of the search for the best text; 1 = greedy.
         margin_s: Silence after the sound in a cropped context, seconds; 30 = never crop.
-        unsure: A final text less likely than this (log probability) gets a second, wider search, and the likelier
-            of the two is taken. It uses what was encoded already; with the full context it took the finals of a
-            recording in noise twice the time, for three words of 304.
-        second_beam: Width of that search.
     """
 
     device: str = "cpu"
@@ -59,8 +55,6 @@ class WhisperOptions:
     threads: int = 1
     beam: int = 1
     margin_s: float = MARGIN_S
-    unsure: float = -0.5
-    second_beam: int = 5
 
 
 def load_whisper(weights: Weights, options: WhisperOptions) -> "Whisper":
@@ -133,36 +127,19 @@ class Whisper:
         return [one for one in found if one is not None]
 
     def _guarded(self, stretches: Sequence[SoundStretch]) -> list[tuple[Transcript, float]]:
-        """Decode with a cropped context, and with the full one what came out as a loop."""
+        """Decode with a cropped context, and finals that loop with the full one; a guess that loops is dropped."""
         longest_s = max(len(one.samples) for one in stretches) / SAMPLE_RATE_HZ
         context_s = min(FULL_S, longest_s + self._options.margin_s)
-        whole = self._encode(stretches, context_s)
-        found = self._decode(stretches, whole)
+        found = self._decode(stretches, context_s)
         loops = [number for number, (one, _) in enumerate(found) if _loops(one, stretches[number])]
         for number in [number for number in loops if not stretches[number].best]:
             found[number] = replace(found[number][0], words=()), 0.0  # the next guess comes soon
         loops = [number for number in loops if stretches[number].best]
         if loops and context_s < FULL_S:
-            some = [stretches[number] for number in loops]
-            again = self._decode(some, self._encode(some, FULL_S))
+            again = self._decode([stretches[number] for number in loops], FULL_S)
             for number, one in zip(loops, again, strict=True):
                 found[number] = one
-        unsure = [
-            n for n, (one, _) in enumerate(found) if stretches[n].best and one.log_probability < self._options.unsure
-        ]
-        if unsure:
-            some = [stretches[number] for number in unsure]
-            encoded = whole if len(some) == len(stretches) else self._encode(some, context_s)
-            again = self._decode(some, encoded, self._options.second_beam)
-            for number, one in zip(unsure, again, strict=True):
-                likelier = one[0].log_probability > found[number][0].log_probability
-                if likelier and not _loops(one[0], stretches[number]):
-                    found[number] = one
         return found
-
-    def _encode(self, stretches: Sequence[SoundStretch], context_s: float) -> "_Encoded":
-        features = np.stack([self._features(one.samples, context_s) for one in stretches])
-        return _Encoded(features, self._model.encode(features), context_s)
 
     def _features(self, samples: NDArray[np.int16], context_s: float) -> NDArray[np.float32]:
         """Give the mel spectrogram padded to the context, shape (mels, frames)."""
@@ -171,11 +148,11 @@ class Whisper:
         mel = np.asarray(self._model.feature_extractor(sound), np.float32)[:, :wanted]
         return np.pad(mel, ((0, 0), (0, wanted - mel.shape[1])))
 
-    def _decode(
-        self, stretches: Sequence[SoundStretch], sound: "_Encoded", beam: int = 0
-    ) -> list[tuple[Transcript, float]]:
+    def _decode(self, stretches: Sequence[SoundStretch], context_s: float) -> list[tuple[Transcript, float]]:
         """Give what each stretch holds and where its text ends, seconds."""
-        model, encoded = self._model, sound.encoded
+        model = self._model
+        features = np.stack([self._features(one.samples, context_s) for one in stretches])
+        encoded = model.encode(features)
         languages = self._languages(stretches, encoded)
         tokenizers = [self._tokenizer(language) for language in languages]
         prompts = [self._prompt(tokenizer, one) for tokenizer, one in zip(tokenizers, stretches, strict=True)]
@@ -183,7 +160,7 @@ class Whisper:
         results = model.model.generate(
             encoded,
             prompts,
-            beam_size=beam or (self._options.beam if any(one.best for one in stretches) else 1),
+            beam_size=self._options.beam if any(one.best for one in stretches) else 1,
             max_length=min(model.max_length, max(map(len, prompts)) + int(longest_s * TOKENS_PER_S) + SPARE_TOKENS),
             return_scores=True,
             return_no_speech_prob=True,
@@ -194,10 +171,10 @@ class Whisper:
             self._transcript(
                 _Decoded(stretch, result, tokenizer, language),
                 encoded if len(stretches) == 1 else model.encode(one),
-                sound.context_s,
+                context_s,
             )
             for stretch, result, tokenizer, language, one in zip(
-                stretches, results, tokenizers, languages, sound.features, strict=True
+                stretches, results, tokenizers, languages, features, strict=True
             )
         ]
 
@@ -273,15 +250,6 @@ class Whisper:
             for one in found
             if one["word"].strip()
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Encoded:
-    """What the encoder made of some stretches, and the mel bands it was given, shape (stretches, mels, frames)."""
-
-    features: NDArray[np.float32]
-    encoded: Any
-    context_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
