@@ -36,6 +36,7 @@ def figures_of(found: Measured) -> dict[str, Any]:
         "wer": found.words.rate if found.words else None,
         "word_wait_p50_s": percentile(found.waits_s, 0.5),
         "word_wait_p90_s": percentile(found.waits_s, 0.9),
+        "end_to_final_p50_s": percentile(found.ends_s, 0.5),
         "cpu_per_audio_second": found.cpu_s / found.audio_s,
         "audio_s": found.audio_s,
         "words": found.words.reference if found.words else 0,
@@ -49,6 +50,7 @@ def added(parts: Sequence[Measured]) -> Measured:
         assert whole.words is not None
         whole.words += part.words or Words()
         whole.waits_s += part.waits_s
+        whole.ends_s += part.ends_s
         whole.audio_s += part.audio_s
         whole.cpu_s += part.cpu_s
     return whole
@@ -106,12 +108,13 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, required=True, help="folder of recordings, each with a .txt beside it")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/words.json"))
     parser.add_argument("--alone", action="store_true", help="without WhisperLiveKit")
+    parser.add_argument("--peer-python", type=Path, help="interpreter with WhisperLiveKit; else one is made")
     given = parser.parse_args()
     recordings = [one for one in recordings_in(given.audio) if one.words is not None]
     sides = {f"rejoinder {model}": ours(given.audio, model) for model in ("tiny.en", "base")}
     if not given.alone:
         with tempfile.TemporaryDirectory() as folder:
-            python = peer_python(Path(folder) / "peer")
+            python = given.peer_python or peer_python(Path(folder) / "peer")
             for min_chunk_s in MIN_CHUNKS_S:
                 name = f"whisperlivekit tiny.en, {min_chunk_s:g} s"
                 sides[name] = peer(recordings, python, Path(folder), min_chunk_s)

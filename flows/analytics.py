@@ -20,6 +20,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from eventlog.base import EventLog, LogReader, LogRecord
 from flows.connectors import StopFlag
 from flows.logic import bury
+from flows.wakes import LateWakes
 from schemas.codec import decode
 from schemas.errors import LogError, OffsetGone, SchemaError
 
@@ -157,6 +158,7 @@ class _Partition(StatefulSourcePartition[Read, dict[str, int]]):
         self._next, self._reading, self._stop, self._pace = start, reading, stop, pace
         self._awake_s = self._last_found_s = self._began_s = time.monotonic()
         self._spent_s = time.thread_time()
+        self._wakes = LateWakes()
         self._most = BATCH_RECORDS if pace.share >= 1.0 else GENTLE_RECORDS
         reading.positions.update(start)
 
@@ -175,6 +177,7 @@ class _Partition(StatefulSourcePartition[Read, dict[str, int]]):
         elif self._pace.finishing and self._at_the_end(now - self._last_found_s):
             raise StopIteration
         self._awake_s = now if found else now + self._pace.look_s
+        self._wakes.allow(0.0 if found else self._pace.look_s)
         return found
 
     def _rests(self, now: float) -> bool:

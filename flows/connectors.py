@@ -15,6 +15,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from eventlog.base import EventLog, LogReader, LogRecord
 from flows.marks import MARGIN_S, Mark, MarkSender, UpstreamMarks
+from flows.wakes import LateWakes
 from schemas.errors import OffsetGone
 from schemas.hops import HopCounts
 
@@ -155,6 +156,7 @@ class _FlowsPartition(StatefulSourcePartition[Read, dict[str, dict[str, int]]]):
     def __init__(self, flows: "dict[str, _Partition]") -> None:
         self._flows = flows
         self._due = dict.fromkeys(flows, 0.0)
+        self._wakes = LateWakes()
 
     def next_batch(self) -> list[Read]:
         found: list[Read] = []
@@ -176,6 +178,7 @@ class _FlowsPartition(StatefulSourcePartition[Read, dict[str, dict[str, int]]]):
         if found:
             # What one flow makes of this the next one may find at once.
             self._due = dict.fromkeys(self._due, now)
+        self._wakes.allow(0.0 if found else min(self._flows[name].pause_s() for name in self._due))
         return found
 
     def next_awake(self) -> datetime | None:

@@ -1,26 +1,21 @@
 """stretches of speech -> partial and final captions of one track: what to decode when, and what to believe."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from operators.agreement import Agreement, agree, moved
+from operators.heard_words import believed, caption_of
 from operators.ports import Transcript, TranscriptWord
 from operators.speech_activity import SpeechBegan, SpeechEnded
 from schemas.audio import SAMPLE_RATE_HZ
 from schemas.base import derive_id
-from schemas.speech import MAX_CAPTION_CHARS, Caption, TranscriptionLag, Word
+from schemas.speech import Caption, TranscriptionLag
 
-__all__ = ["DecodeRequest", "Decoded", "Heard", "Transcription", "TranscriptionState", "believed"]
+__all__ = ["DecodeRequest", "Decoded", "Heard", "Transcription", "TranscriptionState"]
 
 LAG_STEP_S = 5.0
 
-LEAST_VOICED_S = 0.2
-MOST_COMPRESSION = 2.4
-MOST_WORDS_PER_S = 6.0
-SURE_SILENCE = 0.8
-UNSURE_TEXT = -0.8
 NOTHING_AGREED = Agreement()
 
 
@@ -29,14 +24,15 @@ class DecodeRequest:
     """Sound that shall be written down.
 
     Attributes:
-        kind: "partial" = quick, of a stretch that still goes on; "final" = once, of a whole one.
+        kind: "partial" = quick, of a stretch that still goes on; "check" = the same, with the better model; "final" =
+            with the better model and care, of a whole stretch.
         segment_sample: Start of the stretch it belongs to.
         start_sample: First sample to decode.
         end_sample: Index after the last one.
         before: What was said before.
     """
 
-    kind: Literal["partial", "final"]
+    kind: Literal["partial", "check", "final"]
     segment_sample: int
     start_sample: int
     end_sample: int
@@ -66,7 +62,14 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """The stretch that goes on; `early` is a final decode begun in a pause that may turn out to be its end."""
+    """The stretch that goes on.
+
+    Attributes:
+        early: A final decode begun in a pause that may turn out to be the end.
+        check: A check that is under way.
+        checked_sample: End of the last check.
+        settled_sample: How far the better model heard; guesses begin there.
+    """
 
     start_sample: int
     asked_sample: int
@@ -75,6 +78,9 @@ class _Open:
     partials: int = 0
     early: DecodeRequest | None = None
     early_found: Decoded | None = None
+    check: DecodeRequest | None = None
+    checked_sample: int = 0
+    settled_sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ class TranscriptionState:
         asked = [one.asked for one in self.closed if one.asked is not None and one.found is None]
         if self.open is not None:
             asked += [self.open.asked] if self.open.asked is not None else []
+            asked += [self.open.check] if self.open.check is not None else []
             asked += [self.open.early] if self.open.early is not None and self.open.early_found is None else []
         return tuple(asked)
 
@@ -134,13 +141,17 @@ class Transcription:
 
     While somebody speaks, the stretch so far is decoded every `step_s`, and what two guesses in a row agree on is told
     as a partial caption. Its end is decoded once, with the better model; that decode begins when the speaker has paused
-    for `early_s` and is thrown away when they go on. Finals of a track are decoded one by one, in order. While finals
-    wait no partial is asked for.
+    for `early_s`. When they go on, it was the best guess at what they said so far: it is told as a partial caption, and
+    later guesses begin where it ended. Where nobody pauses, the better model checks every `check_s` what it has not
+    heard yet, and its words but for those of the last `hold_s` are told in the same way. Finals of a track are decoded
+    one by one, in order. While finals wait no partial is asked for.
 
     Attributes:
         partials: Whether to give partial captions.
         step_s: New sound between two guesses, seconds.
         trim_s: A guess hears at most so much sound that is agreed already, seconds.
+        check_s: See above; infinite = never.
+        hold_s: Words that end so shortly before the end of what was checked may still change, seconds.
         early_s: See above; as long as `SpeechActivity.after_s`, so that both hear the same sound.
         after_s: `SpeechActivity.after_s`.
         lag_s: Captions this far behind the sound are told.
@@ -151,7 +162,9 @@ class Transcription:
     partials: bool = True
     step_s: float = 0.5
     trim_s: float = 5.0
-    early_s: float = 0.25
+    check_s: float = 4.0
+    hold_s: float = 0.8
+    early_s: float = 0.2
     after_s: float = 0.2
     lag_s: float = 3.0
     prompt_chars: int = 0
@@ -170,7 +183,7 @@ class Transcription:
                 state = self._end(state, event)
             case Heard():
                 state = replace(state, heard_sample=max(state.heard_sample, event.sample))
-                state = self._go_on(state, event, out)
+                state = self._go_on(state, event, now_s, out)
             case Decoded():
                 state = self._decoded(state, event, now_s, out)
         state = self._finals(state, now_s, out)
@@ -183,11 +196,13 @@ class Transcription:
             closed = replace(closed, asked=early, found=state.open.early_found if state.open is not None else None)
         return replace(state, open=None, closed=(*state.closed, closed))
 
-    def _go_on(self, state: TranscriptionState, heard: Heard, out: list[Made]) -> TranscriptionState:
+    def _go_on(self, state: TranscriptionState, heard: Heard, now_s: float, out: list[Made]) -> TranscriptionState:
         open_ = state.open
         if open_ is None or state.closed:
             return state
         end = heard.voiced_end + int(self.after_s * SAMPLE_RATE_HZ)
+        open_ = self._settle(state, open_, heard, now_s, out)
+        state = replace(state, open=open_)
         paused = heard.sample - heard.voiced_end >= self.early_s * SAMPLE_RATE_HZ and end <= heard.sample
         if paused and heard.voiced_end > open_.start_sample:
             if open_.early is None or open_.early.end_sample != end:
@@ -196,17 +211,69 @@ class Transcription:
                 out.append(early)
                 open_ = replace(open_, early=early, early_found=None)
             return replace(state, open=open_)
-        if not self.partials or open_.asked is not None:
+        if not self.partials:
             return state
-        if state.heard_sample - open_.asked_sample < self.step_s * SAMPLE_RATE_HZ:
+        state = self._check(state, open_, out)
+        open_ = state.open or open_
+        if open_.asked is not None or state.heard_sample - open_.asked_sample < self.step_s * SAMPLE_RATE_HZ:
             return state
         request = self._guess(state, open_)
         out.append(request)
         return replace(state, open=replace(open_, asked=request, asked_sample=state.heard_sample))
 
+    def _settle(self, state: TranscriptionState, open_: _Open, heard: Heard, now_s: float, out: list[Made]) -> _Open:
+        """Tell what was decoded in a pause after which the speaker went on."""
+        early, found = open_.early, open_.early_found
+        if early is None or found is None or heard.voiced_end <= early.end_sample or not self.partials:
+            return open_
+        open_ = replace(open_, early=None, early_found=None)
+        return self._settled(state, open_, found, early.end_sample, now_s, out)
+
+    def _check(self, state: TranscriptionState, open_: _Open, out: list[Made]) -> TranscriptionState:
+        start = max(open_.start_sample, open_.settled_sample)
+        new = state.heard_sample - max(start, open_.checked_sample - int(self.hold_s * SAMPLE_RATE_HZ))
+        if open_.check is not None or new < self.check_s * SAMPLE_RATE_HZ:
+            return state
+        check = DecodeRequest("check", open_.start_sample, start, state.heard_sample, self._tail(state.said))
+        out.append(check)
+        return replace(state, open=replace(open_, check=check, checked_sample=check.end_sample))
+
+    def _checked(
+        self, state: TranscriptionState, open_: _Open, decoded: Decoded, now_s: float, out: list[Made]
+    ) -> TranscriptionState:
+        """Tell the words of a check that will hardly change any more."""
+        request, found = decoded.request, decoded.transcript
+        open_ = replace(open_, check=None)
+        sure = tuple(word for word in found.words if word.end_s <= request.seconds - self.hold_s) if found else ()
+        if found is None or not sure or request.start_sample < open_.settled_sample:
+            return replace(state, open=open_)
+        end = request.start_sample + int(sure[-1].end_s * SAMPLE_RATE_HZ)
+        open_ = self._settled(state, open_, Decoded(request, replace(found, words=sure)), end, now_s, out)
+        return replace(state, open=open_)
+
+    def _settled(
+        self, state: TranscriptionState, open_: _Open, decoded: Decoded, end: int, now_s: float, out: list[Made]
+    ) -> _Open:
+        """Let what the better model heard up to a sample take the place of what was guessed."""
+        request, found = decoded.request, decoded.transcript
+        words = believed(found, request.seconds, request.seconds) if found is not None else ()
+        if not words:
+            return open_
+        start_s, end_s, before = request.start_sample / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ, open_.agreement
+        earlier = tuple(word for word in before.agreed if word.end_s <= start_s)
+        later = tuple(word for word in before.agreed if _middle_s(word) > end_s)
+        guess = tuple(word for word in before.guess if _middle_s(word) > end_s)
+        agreement = Agreement(earlier + moved(words, start_s) + later, guess)
+        if agreement.text != before.text:
+            self._tell(state, open_, agreement, found, now_s, out)
+            open_ = replace(open_, partials=open_.partials + 1)
+        return replace(open_, agreement=agreement, settled_sample=end)
+
     def _guess(self, state: TranscriptionState, open_: _Open) -> DecodeRequest:
         agreed_sample = int(open_.agreement.end_s * SAMPLE_RATE_HZ)
         start, before = open_.start_sample, state.said
+        if open_.settled_sample:
+            start, before = open_.settled_sample, f"{before} {open_.agreement.text}"
         if state.heard_sample - start > self.trim_s * SAMPLE_RATE_HZ and agreed_sample > start:
             start, before = agreed_sample, f"{before} {open_.agreement.text}"
         return DecodeRequest("partial", open_.start_sample, start, state.heard_sample, self._tail(before))
@@ -220,6 +287,8 @@ class Transcription:
         request, open_ = decoded.request, state.open
         if open_ is not None and open_.asked == request:
             return self._partial(state, open_, decoded, now_s, out)
+        if open_ is not None and open_.check == request:
+            return self._checked(state, open_, decoded, now_s, out)
         if open_ is not None and open_.early == request:
             return replace(state, open=replace(open_, early_found=decoded))
         closed = tuple(
@@ -237,13 +306,25 @@ class Transcription:
         agreement = agree(open_.agreement, moved(words, request.start_sample / SAMPLE_RATE_HZ))
         partials = open_.partials
         if len(agreement.agreed) > len(open_.agreement.agreed):
-            language = decoded.transcript.language if decoded.transcript is not None else None
-            end_s = max(agreement.end_s, open_.start_sample / SAMPLE_RATE_HZ)
-            caption = _caption(state, open_.start_sample, agreement.agreed, end_s, now_s)
-            event_id = derive_id(caption.caption_id, "partial", partials, caption.text)
-            out.append(caption.model_copy(update={"final": False, "event_id": event_id, "language": language}))
+            self._tell(state, open_, agreement, decoded.transcript, now_s, out)
             partials += 1
         return replace(state, open=replace(open_, asked=None, agreement=agreement, partials=partials))
+
+    def _tell(
+        self,
+        state: TranscriptionState,
+        open_: _Open,
+        agreement: Agreement,
+        found: Transcript | None,
+        now_s: float,
+        out: list[Made],
+    ) -> None:
+        """Tell agreed words as a partial caption."""
+        end_s = max(agreement.end_s, open_.start_sample / SAMPLE_RATE_HZ)
+        caption = caption_of(state, open_.start_sample, agreement.agreed, end_s, now_s)
+        event_id = derive_id(caption.caption_id, "partial", open_.partials, caption.text)
+        language = found.language if found is not None else None
+        out.append(caption.model_copy(update={"final": False, "event_id": event_id, "language": language}))
 
     def _finals(self, state: TranscriptionState, now_s: float, out: list[Made]) -> TranscriptionState:
         while state.closed:
@@ -264,7 +345,7 @@ class Transcription:
     def _final(self, state: TranscriptionState, ended: SpeechEnded, found: Transcript | None, now_s: float) -> Caption:
         start_s, end_s = ended.start_sample / SAMPLE_RATE_HZ, ended.end_sample / SAMPLE_RATE_HZ
         words = believed(found, ended.voiced_s, end_s - start_s) if found is not None else ()
-        caption = _caption(state, ended.start_sample, moved(words, start_s), end_s, now_s)
+        caption = caption_of(state, ended.start_sample, moved(words, start_s), end_s, now_s)
         language = found.language if found is not None else None
         return caption.model_copy(update={"language": language})
 
@@ -289,49 +370,5 @@ class Transcription:
         return replace(state, told_lag_s=tell_s)
 
 
-def believed(found: Transcript, voiced_s: float, seconds: float) -> tuple[TranscriptWord, ...]:
-    """Give the words of a transcript, or none when it looks invented.
-
-    Recognisers write something on noise and silence. What is dropped: text on less than 0.2 s of sure speech, text that
-    repeats itself or is faster than anybody speaks, text of which the model itself says that it is likely no speech,
-    and punctuation alone.
-    """
-    if voiced_s < LEAST_VOICED_S or found.compression_ratio > MOST_COMPRESSION:
-        return ()
-    if len(found.words) > max(2.0, MOST_WORDS_PER_S * seconds):
-        return ()
-    if found.no_speech_probability > SURE_SILENCE and found.log_probability < UNSURE_TEXT:
-        return ()
-    if not any(character.isalnum() for character in found.text):
-        return ()
-    return found.words
-
-
-def _caption(
-    state: TranscriptionState, start_sample: int, words: Sequence[TranscriptWord], end_s: float, now_s: float
-) -> Caption:
-    caption_id = derive_id(state.session_id, "captions", state.track, start_sample)
-    start_s = start_sample / SAMPLE_RATE_HZ
-    return Caption(
-        session_id=state.session_id,
-        event_id=derive_id(state.session_id, "captions", caption_id, "final"),
-        created_at=datetime.fromtimestamp(now_s, UTC),
-        caption_id=caption_id,
-        speaker=state.speaker,
-        speaker_frozen=state.speaker is not None,
-        track=state.track,
-        start_s=start_s,
-        end_s=max(end_s, start_s),
-        text="".join(word.text for word in words).strip()[:MAX_CAPTION_CHARS],
-        words=tuple(_word(word) for word in words),
-    )
-
-
-def _word(word: TranscriptWord) -> Word:
-    start_s = max(0.0, word.start_s)
-    return Word(
-        text=word.text.strip()[:200],
-        start_s=round(start_s, 3),
-        end_s=round(max(start_s, word.end_s), 3),
-        probability=round(word.probability, 4),
-    )
+def _middle_s(word: TranscriptWord) -> float:
+    return (word.start_s + word.end_s) / 2

@@ -1,15 +1,18 @@
-"""Sound in the engine's process: the captions flow, started with the first sound, and how long sound is kept."""
+"""Sound in the engine's process: the flows that listen, started with the first sound, and how long sound is kept."""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
 from eventlog.base import EventLog
 from flows.captions import SoundNeeds
 from flows.run import FlowOptions, FlowRunner
+from flows.wiring import SPEECH_FLOWS
 from models.shelf import ModelShelf
 from operators.tracing import Tracer
 from rejoinder.settings import Settings
@@ -22,6 +25,8 @@ from schemas.progress import FlowProgress
 __all__ = ["AudioRetention", "Listening"]
 
 logger = structlog.get_logger("engine")
+
+Models = TypeVar("Models", Speech, SpeakerModels)
 
 LOOK_S = 0.1
 TRIM_EVERY_S = 2.0
@@ -67,40 +72,42 @@ class Listening:
     """The flows that listen, in a thread and a dataflow of their own.
 
     A Bytewax dataflow costs a few hundredths of a core even when it idles, and models take memory: neither is spent
-    before the first sound lies in the log.
+    before the first sound lies in the log, and both flows share one dataflow. Neither of them waits for its models, so
+    they do not hold each other up.
     """
 
     def __init__(self, settings: Settings, log: EventLog, tracer: Tracer | None = None) -> None:
         """Prepare; nothing runs before `start`."""
         self._settings, self._log, self._tracer = settings, log, tracer
-        self.wanted = speech_wanted(settings)
+        wanted = {"captions": speech_wanted(settings), "speaker_turns": speakers_wanted(settings)}
+        self._wanted = [name for name, is_wanted in wanted.items() if is_wanted]
         self.shelf: ModelShelf = speech_shelf(settings)
         self.retention = AudioRetention(log, settings.audio_retention_h * 3600)
-        self._needs = SoundNeeds()
+        self._needs = {name: SoundNeeds() for name in self._wanted}
+        self._failures: dict[str, str] = {}
         self._speech: Speech | None = None
+        self._speakers: SpeakerModels | None = None
         self._runner: FlowRunner | None = None
-        self.speakers = ListeningForSpeakers(settings, log)
-        self._failure = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="listening", daemon=True)
 
     def start(self) -> None:
         """Wait for sound, in a thread."""
-        if self.wanted:
-            # A flow that cannot start, its model missing, keeps no sound for ever.
-            self.retention.add_reader(lambda: time.time() if self._failure else self._needs.before_s())
-        if self.speakers.wanted:
-            self.retention.add_reader(self.speakers.before_s)
+        for name in self._wanted:
+            self.retention.add_reader(partial(self._before_s, name))
         self._thread.start()
 
+    def _before_s(self, name: str) -> float:
+        # A flow that cannot start, its model missing, keeps no sound for ever.
+        return time.time() if name in self._failures else self._needs[name].before_s()
+
     def _run(self) -> None:
-        trimmed_s = 0.0
+        trimmed_s, begun = 0.0, not self._wanted
         while not self._stopping.wait(LOOK_S):
             try:
-                if self.wanted and self._runner is None and not self._failure and self._sound():
+                if not begun and self._sound():
+                    begun = True
                     self._listen()
-                if self.speakers.waits and self._sound():
-                    self.speakers.start()
                 if not self._settings.on_kafka and time.monotonic() - trimmed_s > TRIM_EVERY_S:
                     trimmed_s = time.monotonic()
                     self.retention.trim(time.time())
@@ -111,44 +118,60 @@ class Listening:
         return any(self._log.end("audio", partition) for partition in range(self._log.partitions("audio")))
 
     def _listen(self) -> None:
-        settings = self._settings
-        try:
-            speech = Speech(settings, self.shelf, needs=self._needs)
-        except EngineError as error:
-            self._failure = str(error)
-            logger.error("captions_cannot_start", reason=self._failure)
+        """Start the flows whose models are there; what keeps the others from starting is told by `states`."""
+        settings, needs = self._settings, self._needs
+        if "captions" in needs:
+            self._speech = self._made("captions", lambda: Speech(settings, self.shelf, needs=needs["captions"]))
+        if "speaker_turns" in needs:
+            self._speakers = self._made("speaker_turns", lambda: SpeakerModels(settings, needs=needs["speaker_turns"]))
+        names = tuple(name for name in self._wanted if name not in self._failures)
+        if not names:
             return
-        self._speech = speech
         options = FlowOptions(
-            settings.data_dir / "recovery" / "captions",
+            # Snapshots of one set of flows are of no use to another.
+            settings.data_dir / "recovery" / "-".join(names),
             epoch_s=settings.epoch_s,
             poll_ms=max(settings.poll_ms, 5.0),
-            names=("captions",),
-            hearing=speech.hearing,
+            names=names,
+            hearing=self._speech.hearing if self._speech is not None else None,
+            voices=self._speakers.voices if self._speakers is not None else None,
             tracer=self._tracer,
         )
-        self._runner = FlowRunner(self._log, None, options)
-        self._runner.start()
+        runner = FlowRunner(self._log, None, options)
+        runner.start()
+        self._runner = runner
+
+    def _made(self, flow: str, make: Callable[[], Models]) -> Models | None:
+        try:
+            return make()
+        except EngineError as error:
+            self._failures[flow] = str(error)
+            logger.error(f"{flow}_cannot_start", reason=str(error))
+            return None
 
     def states(self) -> Sequence[FlowProgress]:
         """Give the progress of the flows; before the first sound there is none to make."""
-        return [*self._captions(), *self.speakers.states()]
+        running = {state.name: state for state in self._runner.states()} if self._runner is not None else {}
+        return [running.get(name) or self._standing(name) for name in self._wanted]
 
-    def _captions(self) -> Sequence[FlowProgress]:
-        if not self.wanted:
-            return []
-        if self._runner is not None:
-            return self._runner.states()
-        return [FlowProgress("captions", "captions", 0, 0, 0, 0.0, alive=not self._failure, detail=self._failure)]
+    def _standing(self, name: str) -> FlowProgress:
+        failure = self._failures.get(name, "")
+        return FlowProgress(name, SPEECH_FLOWS[name].writes, 0, 0, 0, 0.0, alive=not failure, detail=failure)
 
     def hops(self) -> Sequence[HopShown]:
         """Give what the flows have done."""
-        return [*(self._runner.hops() if self._runner is not None else []), *self.speakers.hops()]
+        return self._runner.hops() if self._runner is not None else []
 
     @property
     def model(self) -> str:
         """The model for final captions: as set, until sound came."""
-        return self._speech.model if self._speech is not None else self._settings.speech_model if self.wanted else "off"
+        if self._speech is not None:
+            return self._speech.model
+        return self._settings.speech_model if "captions" in self._wanted else "off"
+
+    def wait_loaded(self, timeout_s: float) -> bool:
+        """Wait until the models for words are loaded, once sound came; gives whether they are."""
+        return self._speech is None or self._speech.hearing.room.wait_loaded(timeout_s)
 
     def stop(self) -> None:
         """Take a last snapshot and end."""
@@ -159,65 +182,5 @@ class Listening:
             self._runner.stop()
         if self._speech is not None:
             self._speech.close()
-        self.speakers.stop()
-
-
-class ListeningForSpeakers:
-    """The flow that tells people apart, in a thread and a dataflow of its own."""
-
-    def __init__(self, settings: Settings, log: EventLog) -> None:
-        """Prepare; nothing runs before `start`."""
-        self._settings, self._log = settings, log
-        self.wanted = speakers_wanted(settings)
-        self.needs = SoundNeeds()
-        self._models: SpeakerModels | None = None
-        self._runner: FlowRunner | None = None
-        self._failure = ""
-
-    def before_s(self) -> float:
-        """Give the producer time before which this flow needs no sound; when it cannot start it needs none."""
-        return time.time() if self._failure else self.needs.before_s()
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is wanted and was not started yet."""
-        return self.wanted and self._runner is None and not self._failure
-
-    def start(self) -> None:
-        """Start the flow; what keeps it from starting is told by `states`."""
-        settings = self._settings
-        try:
-            self._models = SpeakerModels(settings, needs=self.needs)
-        except EngineError as error:
-            self._failure = str(error)
-            logger.error("speaker_turns_cannot_start", reason=self._failure)
-            return
-        options = FlowOptions(
-            settings.data_dir / "recovery" / "speaker_turns",
-            epoch_s=settings.epoch_s,
-            poll_ms=max(settings.poll_ms, 5.0),
-            names=("speaker_turns",),
-            voices=self._models.voices,
-        )
-        self._runner = FlowRunner(self._log, None, options)
-        self._runner.start()
-
-    def states(self) -> Sequence[FlowProgress]:
-        """Give the progress of the flow; before the first sound there is none to make."""
-        if not self.wanted:
-            return []
-        if self._runner is not None:
-            return self._runner.states()
-        alive = not self._failure
-        return [FlowProgress("speaker_turns", "speaker-turns", 0, 0, 0, 0.0, alive=alive, detail=self._failure)]
-
-    def hops(self) -> Sequence[HopShown]:
-        """Give what the flow has done."""
-        return self._runner.hops() if self._runner is not None else []
-
-    def stop(self) -> None:
-        """Take a last snapshot and end."""
-        if self._runner is not None:
-            self._runner.stop()
-        if self._models is not None:
-            self._models.close()
+        if self._speakers is not None:
+            self._speakers.close()

@@ -119,7 +119,11 @@ class Settings(BaseSettings):
     speech_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where speech models run.")
     speech_precision: str = Field("", description="Compute type; empty = int8 on a CPU, float16 on a GPU.")
     speech_workers: int = Field(
-        1, ge=1, le=64, description="Stretches of speech written down at the same time, a CPU thread each."
+        1,
+        ge=1,
+        le=64,
+        description="Stretches of speech written down for good at the same time, a CPU thread each; guesses have as "
+        "many of their own.",
     )
     speech_beam: int = Field(1, ge=1, le=10, description="Width of the search for the best final text; 1 = greedy.")
     speech_pause_s: float = Field(0.45, ge=0.2, le=3, description="A pause this long ends a caption, seconds.")

@@ -56,7 +56,9 @@ def speech_shelf(settings: Settings) -> ModelShelf:
             device = choose_device(settings.speech_device, settings.speech_precision)
         except ValueError as error:
             raise ModelMissing(str(error)) from None
-        options = WhisperOptions(device.kind, device.precision, settings.speech_workers, beam=settings.speech_beam)
+        # A guess by this model is under way beside a final.
+        calls = settings.speech_workers * (2 if settings.speech_partials else 1)
+        options = WhisperOptions(device.kind, device.precision, calls, beam=settings.speech_beam)
         return load_whisper(weights, options)
 
     def find(name: str) -> Weights:

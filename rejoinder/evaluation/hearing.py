@@ -12,7 +12,7 @@ from eventlog.base import EventLog
 from eventlog.records import new_record
 from rejoinder.engine import Engine
 from rejoinder.settings import Settings
-from rejoinder.speech import chosen_model
+from rejoinder.speech import chosen_model, speech_wanted
 from schemas.audio import SAMPLE_RATE_HZ, AudioChunk
 from schemas.base import derive_id
 from schemas.codec import decode
@@ -23,6 +23,7 @@ __all__ = ["Came", "Heard", "engine_for", "hear", "wait_until_quiet"]
 
 CHUNK_S = 0.1
 TOPICS = ("captions", "speaker-turns", "utterances")
+WARM_S = 2.0
 QUIET_S = 3.0
 QUIET_SHARE = 0.3
 LONGEST_WAIT_S = 1_200.0
@@ -43,7 +44,7 @@ class Heard:
     Attributes:
         came: Records of the topics captions, speaker-turns and utterances, in the order in which they came.
         audio_s: Length of the sound.
-        cpu_s: Processor time of the whole engine while it listened.
+        cpu_s: Processor time of the whole engine from the first sample to the last record.
         wall_s: Time until the last record.
     """
 
@@ -55,15 +56,18 @@ class Heard:
 
 @contextmanager
 def engine_for(settings: Settings) -> Iterator[Engine]:
-    """Run an engine for measuring.
+    """Run an engine for measuring, its models loaded: that takes seconds and comes once in the engine's life.
 
     Raises:
         ModelMissing: The speech model is not installed.
     """
     with Engine(settings) as engine:
-        if engine.listening is not None and engine.listening.wanted:
+        if engine.listening is not None and speech_wanted(settings):
             # Captions wait for a model that is not there, and here nobody would bring it.
             engine.listening.shelf.get(chosen_model(settings))
+        hear(engine, "before", bytes(int(WARM_S * SAMPLE_RATE_HZ) * 2))
+        if engine.listening is not None:
+            engine.listening.wait_loaded(LONGEST_WAIT_S)
         yield engine
 
 
@@ -94,8 +98,7 @@ def hear(engine: Engine, name: str, pcm: bytes, *, fast: bool = False) -> Heard:
             if not fast and (left := began + due_s - time.monotonic()) > 0:
                 time.sleep(left)
             log.append([new_record("audio", chunk)])
-        wait_until_quiet(engine, lambda: len(heard.came))
-        heard.cpu_s = time.process_time() - cpu
+        heard.cpu_s = wait_until_quiet(engine, lambda: len(heard.came)) - cpu
     finally:
         ended.set()
         follower.join(5)
@@ -142,12 +145,15 @@ def _decoded(records: Sequence[Any]) -> Iterator[Any]:
             continue  # the flows bury it
 
 
-def wait_until_quiet(engine: Engine, came: Callable[[], int]) -> None:
+def wait_until_quiet(engine: Engine, came: Callable[[], int]) -> float:
     """Wait until the flows have read everything, nothing came for a while and no model works any more.
 
     Args:
         engine: A started engine.
         came: Gives how much came so far.
+
+    Returns:
+        The processor time of this process when that while began.
 
     Raises:
         LogUnavailable: A flow stopped, or they did not come to an end.
@@ -163,5 +169,5 @@ def wait_until_quiet(engine: Engine, came: Callable[[], int]) -> None:
         if behind or busy or came() != count:
             quiet_since, count, cpu = time.monotonic(), came(), time.process_time()
         elif time.monotonic() - quiet_since > QUIET_S:
-            return
+            return cpu
     raise LogUnavailable(f"the flows did not come to an end within {LONGEST_WAIT_S:.0f} s")

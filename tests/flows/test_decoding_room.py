@@ -22,11 +22,13 @@ class Scripted:
     multilingual = True
 
     def __init__(self) -> None:
+        self.began: list[int] = []
         self.asked: list[list[int]] = []
         self.faults: list[Exception] = []
         self.go = threading.Event()
 
     def transcribe(self, stretches: Sequence[SoundStretch]) -> list[Transcript]:
+        self.began += [len(one.samples) for one in stretches]
         assert self.go.wait(10)
         self.asked.append([len(one.samples) for one in stretches])
         if self.faults:
@@ -64,26 +66,41 @@ def done(room: DecodingRoom) -> list[Job]:
     return found
 
 
-def test_finals_go_before_partials_that_waited_longer(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
+def test_a_final_does_not_wait_for_a_guess(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
     room = room_of()
     room.submit(job("partial", 1))
-    wait_for(lambda: room.waiting == 0, 10)
-    for kind, samples in (("partial", 2), ("final", 3), ("partial", 4), ("final", 5)):
+    wait_for(lambda: model.began == [1], 10)
+    room.submit(job("final", 2))
+    wait_for(lambda: model.began == [1, 2], 10)
+
+
+def test_no_guess_begins_while_a_final_waits(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
+    room = room_of()
+    room.submit(job("final", 1))
+    wait_for(lambda: model.began == [1], 10)
+    for kind, samples in (("final", 2), ("partial", 3), ("final", 4), ("partial", 5)):
         room.submit(job(kind, samples))
+    assert model.began == [1]
+    assert room.waiting == 4
     model.go.set()
-    assert [one.request.end_sample for one in done(room)] == [1, 3, 5, 2, 4]
+    ended = [one.request.end_sample for one in done(room)]
+    assert [one for one in ended if one in {1, 2, 4}] == [1, 2, 4]
+    assert [one for one in ended if one in {3, 5}] == [3, 5]
+    assert ended.index(3) > ended.index(2)
 
 
 def test_recordings_wait_for_what_is_live(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
     room = room_of()
-    room.submit(job("final", 1))
-    wait_for(lambda: room.waiting == 0, 10)
-    for samples in (2, 3):
-        room.submit(job("final", samples, live=False))
-    for kind, samples in (("partial", 4), ("final", 5)):
+    for kind, samples in (("final", 1), ("partial", 2)):
         room.submit(job(kind, samples))
+    wait_for(lambda: room.waiting == 0, 10)
+    for kind in ("final", "partial"):
+        room.submit(job(kind, 3, live=False))
+        room.submit(job(kind, 4))
     model.go.set()
-    assert [one.request.end_sample for one in done(room)] == [1, 5, 4, 2, 3]
+    found = done(room)
+    for kind, first in (("final", 1), ("partial", 2)):
+        assert [one.request.end_sample for one in found if one.request.kind == kind] == [first, 4, 3]
 
 
 def test_what_nobody_waits_for_any_more_is_not_decoded(model: Scripted, room_of: Callable[..., DecodingRoom]) -> None:
@@ -106,7 +123,7 @@ def test_a_batch_holds_one_kind_and_one_language(model: Scripted, room_of: Calla
         room.submit(one)
     model.go.set()
     done(room)
-    assert model.asked == [[1], [2, 3], [4], [5, 6]]
+    assert sorted(model.asked) == [[1], [2, 3], [4], [5, 6]]
 
 
 @pytest.mark.parametrize("away", [LogUnavailable("away"), ModelMissing("not yet")])

@@ -3,9 +3,10 @@
 import pickle
 from typing import Any
 
+from operators.heard_words import believed
 from operators.ports import Transcript, TranscriptWord
 from operators.speech_activity import SpeechBegan, SpeechEnded
-from operators.transcription import Decoded, DecodeRequest, Heard, Transcription, TranscriptionState, believed
+from operators.transcription import Decoded, DecodeRequest, Heard, Transcription, TranscriptionState
 from schemas.speech import Caption, TranscriptionLag
 
 RATE = 16_000
@@ -114,7 +115,7 @@ def test_a_decode_begun_in_the_pause_is_the_final_when_the_pause_was_the_end() -
     assert len(track.requests) == 1
 
 
-def test_a_decode_begun_in_the_pause_is_thrown_away_when_the_speaker_goes_on() -> None:
+def test_without_partials_a_decode_begun_in_the_pause_is_thrown_away_when_the_speaker_goes_on() -> None:
     track = Track(partials=False)
     track.take(SpeechBegan(0))
     track.speak(2.3, voiced_s=2.0)
@@ -124,6 +125,67 @@ def test_a_decode_begun_in_the_pause_is_thrown_away_when_the_speaker_goes_on() -
     track.end(0, 4.4)
     track.answer("half of it is missing")
     assert [one.text for one in track.captions] == ["half of it is missing"]
+
+
+def test_a_decode_begun_in_the_pause_is_told_as_a_guess_when_the_speaker_goes_on() -> None:
+    track = Track()
+    track.take(SpeechBegan(0))
+    track.speak(2.3, voiced_s=2.0)
+    track.answer("ask not what")
+    assert track.captions == []
+    track.speak(3.0)
+    assert [(one.text, one.final) for one in track.captions] == [("ask not what", False)]
+    assert [(one.kind, one.start_sample) for one in track.requests] == [("final", 0), ("partial", int(2.2 * RATE))]
+    track.answer("your country")
+    track.end(0, 3.2)
+    track.answer("ask not what your country")
+    assert [(one.text, one.final) for one in track.captions[1:]] == [("ask not what your country", True)]
+
+
+def test_words_agreed_on_after_the_pause_stand_when_its_decode_comes_late() -> None:
+    track = Track()
+    track.take(SpeechBegan(0))
+    track.speak(2.3, voiced_s=2.0)
+    for until_s in (2.9, 3.5):
+        track.speak(until_s)
+        track.answer("one two three four five six seven eight nine")
+    track.answer("First second third")
+    track.speak(3.6)
+    assert [one.text for one in track.captions][1:] == ["First second third eight nine"]
+
+
+def test_where_nobody_pauses_the_better_model_checks_and_the_last_words_are_held_back() -> None:
+    track = Track(check_s=2.0, hold_s=0.8)
+    track.take(SpeechBegan(0))
+    track.speak(1.0)
+    track.answer("one too three")
+    track.speak(2.0)
+    assert [(one.kind, one.start_sample, one.end_sample) for one in track.requests][1:] == [
+        ("check", 0, 2 * RATE),
+        ("partial", 0, 2 * RATE),
+    ]
+    track.answer("one too three for five")
+    assert track.captions[-1].text == "one too three"
+    track.answer("one two three four five")
+    assert track.captions[-1].text == "one two three four", "the fifth ends 0.55 s before the end of the check"
+    track.speak(2.6)
+    assert track.requests[-1].start_sample == int(1.15 * RATE), "what was checked is not guessed again"
+    track.end(0, 2.6)
+    track.answer("one two three four five six")
+    assert track.captions[-1].final
+    assert len({one.event_id for one in track.captions}) == len(track.captions) == 3
+
+
+def test_a_check_that_heard_nothing_is_tried_again_only_with_more_sound() -> None:
+    track = Track(check_s=2.0)
+    track.take(SpeechBegan(0))
+    for until_s in (2.0, 2.5, 3.0):
+        track.speak(until_s)
+        while track.state.waiting:
+            track.answer("")
+    assert [one.kind for one in track.requests].count("check") == 1
+    track.speak(4.0)
+    assert [one.kind for one in track.requests].count("check") == 2
 
 
 def test_falling_behind_is_told_once_and_so_is_having_caught_up() -> None:
