@@ -19,6 +19,7 @@ from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.analytics.owner import Analytics
 from rejoinder.analytics.routes import analytics_router
+from rejoinder.confirming import confirming_room
 from rejoinder.dead_letters.routes import dead_letters_router
 from rejoinder.demo.routes import demo_router
 from rejoinder.instance import InstanceLock
@@ -103,7 +104,11 @@ class Engine:
         self.view: _View | ProgressView
         if flows:
             options = FlowOptions(
-                data / "recovery", epoch_s=settings.epoch_s, poll_ms=settings.poll_ms, tracer=self.traces
+                data / "recovery",
+                epoch_s=settings.epoch_s,
+                poll_ms=settings.poll_ms,
+                tracer=self.traces,
+                confirming=confirming_room(settings, self.models.chat),
             )
             self.runner = FlowRunner(self._flow_log, self.models.answering, options)
             named = {"answers": self.models.answers, "text vectors": self.models.embedder.name}
