@@ -20,6 +20,7 @@ from eventlog.base import EventLog
 from eventlog.records import new_record
 from flows.answering_room import AnsweringRoom
 from flows.captions import Hearing
+from flows.confirming import ConfirmingRoom
 from flows.run import GARBAGE_AFTER, STATE_VERSION
 from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, Operators, Wiring
@@ -59,6 +60,7 @@ class MemberOptions:
         hearing: What the flow `captions` listens with.
         voices: What the flow `speaker_turns` tells people apart with.
         tracer: Keeps traces; None = none are kept.
+        confirming: Asks a language model about unsure questions; None = nobody is asked.
     """
 
     names: tuple[str, ...]
@@ -74,6 +76,7 @@ class MemberOptions:
     hearing: Hearing | None = None
     voices: Voices | None = None
     tracer: Tracer | None = None
+    confirming: ConfirmingRoom | None = None
 
 
 class FlowMember:
@@ -86,7 +89,7 @@ class FlowMember:
         attempt = max(1, int(time.time()) - EPOCH_OF_ATTEMPTS_S)
         self._wiring = Wiring(log, options.operators, self._room, attempt, options.poll_ms, marks=True)
         self._wiring.hearing, self._wiring.voices = options.hearing, options.voices
-        self._wiring.tracer = options.tracer
+        self._wiring.tracer, self._wiring.confirming = options.tracer, options.confirming
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._beats = threading.Thread(target=self._beat, name="beats", daemon=True)
@@ -108,6 +111,8 @@ class FlowMember:
         done = self._ended.wait(timeout_s)
         if self._room is not None:
             self._room.close()
+        if self._options.confirming is not None:
+            self._options.confirming.close()
         return done
 
     def _run(self) -> None:

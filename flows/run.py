@@ -18,6 +18,7 @@ from eventlog.base import EventLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersOptions
 from flows.captions import Hearing
+from flows.confirming import ConfirmingRoom
 from flows.connectors import ReadingState
 from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, FLOWS, Operators, Wiring
@@ -56,6 +57,7 @@ class FlowOptions:
         hearing: What the flow `captions` listens with.
         voices: What the flow `speaker_turns` tells people apart with.
         tracer: Keeps traces; None = none are kept.
+        confirming: Asks a language model about unsure questions; None = nobody is asked.
     """
 
     recovery_dir: Path
@@ -68,6 +70,7 @@ class FlowOptions:
     hearing: Hearing | None = None
     voices: Voices | None = None
     tracer: Tracer | None = None
+    confirming: ConfirmingRoom | None = None
 
 
 class FlowRunner:
@@ -104,6 +107,8 @@ class FlowRunner:
             self._thread.join(timeout_s)
         if self._room is not None:
             self._room.close()
+        if self._options.confirming is not None:
+            self._options.confirming.close()
         self._watch.close()
 
     def _run(self) -> None:
@@ -133,6 +138,7 @@ class FlowRunner:
         wiring.answers, wiring.hearing = self._options.answers, self._options.hearing
         wiring.voices, wiring.tracer = self._options.voices, self._options.tracer
         wiring.pieces = where / "sessions"
+        wiring.confirming = self._options.confirming
         flow = wiring.dataflow(self._options.names)
         self._alive = True
         logger.info("flows_started", attempt=wiring.attempt)

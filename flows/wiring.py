@@ -13,6 +13,7 @@ from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic, AnswersOptions
 from flows.captions import CaptionsLogic, Hearing
 from flows.clock import FlowClock
+from flows.confirming import ConfirmedLogic, ConfirmingRoom
 from flows.connectors import FlowsSource, LogSource, Read, Reading, ReadingState, StopFlag
 from flows.logic import SHARDS, SHARDS_ALONE, Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
@@ -114,6 +115,7 @@ class Wiring:
     counts: dict[str, HopCounts] = field(default_factory=dict)
     tracer: Tracer | None = None
     pieces: Path | None = None
+    confirming: ConfirmingRoom | None = None
 
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
@@ -163,6 +165,8 @@ class Wiring:
         queues = {"store": len(reading.unwritten)}
         if name == "answers" and self.room is not None:
             queues |= {"answers_waiting": self.room.waiting, "answers_running": self.room.running}
+        if name == "questions" and self.confirming is not None:
+            queues["confirming"] = self.confirming.running
         if name == "captions" and self.hearing is not None:
             queues["decoding"] = self.hearing.room.waiting
         if name == "speaker_turns" and self.voices is not None:
@@ -194,7 +198,7 @@ class Wiring:
             self.voices.needs.since_s.clear()
             self.voices.room.counts = self.counts[name]
             return SpeakerTurnsLogic.builder(self.voices, self.log, clock)
-        return OperatorLogic.builder(
+        plain = OperatorLogic.builder(
             name,
             self.operators.named(name),
             clock,
@@ -203,3 +207,6 @@ class Wiring:
             finishing=self.finishing,
             counts=self.counts[name],
         )
+        if name == "questions" and self.confirming is not None:
+            return ConfirmedLogic.builder(plain, self.confirming)
+        return plain

@@ -92,7 +92,7 @@ class QuestionsOperator:
         return QuestionsState()
 
     def step(self, state: QuestionsState, record: Record, now_s: float) -> tuple[QuestionsState, list[Asked]]:
-        """Take an utterance revision or a meeting event."""
+        """Take an utterance revision, a meeting event, or the withdrawal of the last question by somebody else."""
         match record:
             case Utterance():
                 if self._only_corrects(state, record):
@@ -101,6 +101,13 @@ class QuestionsOperator:
             case MeetingOpened():
                 users = sum(person.is_user for person in record.participants)
                 return replace(state, one_to_one=users == 1 and len(record.participants) == 2), []
+            case QuestionWithdrawn():
+                fired = state.fired
+                last = fired is not None and (fired.question_id, fired.revision) == (
+                    record.question_id,
+                    record.revision,
+                )
+                return self._withdrawn(state, now_s, record.reason) if last else (state, [])
             case MeetingClosed():
                 state, out = self._fire(state, now_s)
                 return replace(state, closed=True, guess=None), out

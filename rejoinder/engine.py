@@ -19,6 +19,7 @@ from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.analytics.owner import Analytics
 from rejoinder.analytics.routes import analytics_router
+from rejoinder.confirming import confirming_room
 from rejoinder.dead_letters.routes import dead_letters_router
 from rejoinder.demo.routes import demo_router
 from rejoinder.enrolled import VoiceStore
@@ -113,6 +114,7 @@ class Engine:
                 operators=operators_of(settings),
                 names=flows_chosen(settings),
                 tracer=self.traces,
+                confirming=confirming_room(settings, self.models.chat),
             )
             self.runner = FlowRunner(self._flow_log, self.models.answering, options)
             named = {"answers": self.models.answers, "text vectors": self.models.embedder.name}

@@ -1,5 +1,6 @@
 """The models and documents that answers are made from, as the settings choose them."""
 
+from dataclasses import replace
 from typing import Any
 
 from models.embedder import load_embedder
@@ -12,10 +13,32 @@ from rejoinder.settings import Settings
 from rejoinder.wording import load_prompts
 from schemas.errors import ModelMissing
 
-__all__ = ["Models"]
+__all__ = ["Models", "server_options"]
 
 LOCAL_PROMPT_CHARS = 3_000  # a small model on a CPU reads about 300 tokens a second
 LOCAL_PASSAGES = 3
+LOCAL_TOKENS = 160
+
+
+def server_options(settings: Settings, base_url: str = "", name: str = "") -> ChatOptions:
+    """Give how a server is called; address and name of the model are those of the settings unless given.
+
+    Raises:
+        ModelMissing: Neither names a server and a model.
+    """
+    base_url, name = base_url or settings.llm_base_url, name or settings.llm_model
+    if not base_url or not name:
+        raise ModelMissing("set REJOINDER_LLM_BASE_URL and REJOINDER_LLM_MODEL, or REJOINDER_LLM=off")
+    return ChatOptions(
+        base_url=base_url,
+        model=name,
+        api_key=settings.llm_api_key.get_secret_value() or "none",
+        temperature=settings.llm_temperature,
+        max_tokens=settings.llm_max_tokens,
+        first_piece_s=settings.llm_first_piece_s,
+        piece_s=settings.llm_piece_s,
+        deadline_s=settings.llm_deadline_s,
+    )
 
 
 class Models:
@@ -35,7 +58,7 @@ class Models:
         """
         self._settings = settings
         self._local: Any = None
-        self._options: ChatOptions | None = None
+        self.chat: ChatOptions | None = None
         self.embedder = TimedEmbedder(load_embedder(settings.embedder, settings.embedder_path))
         folder = settings.data_dir / "knowledge"
         self.knowledge = KnowledgeStore(folder, self.embedder, server=settings.vectors_url, follows=follows)
@@ -58,29 +81,22 @@ class Models:
         chosen = settings.llm_chosen
         if chosen == "off":
             return None
-        base_url, name = settings.llm_base_url, settings.llm_model
         if chosen == "local":
             from models.local_llm import LocalServer
 
             self._local = LocalServer()
-            base_url, name = self._local.base_url, self._local.model
-        if not base_url or not name:
-            raise ModelMissing("set REJOINDER_LLM_BASE_URL and REJOINDER_LLM_MODEL, or REJOINDER_LLM=off")
-        self._options = ChatOptions(
-            base_url=base_url,
-            model=name,
-            api_key=settings.llm_api_key.get_secret_value() or "none",
-            temperature=settings.llm_temperature,
-            max_tokens=settings.llm_max_tokens if chosen == "server" else min(settings.llm_max_tokens, 160),
-            first_piece_s=settings.llm_first_piece_s if chosen == "server" else settings.llm_deadline_s,
-            piece_s=settings.llm_piece_s,
-            deadline_s=settings.llm_deadline_s,
-        )
-        return ChatServer(self._options)
+            self.chat = replace(
+                server_options(settings, self._local.base_url, self._local.model),
+                max_tokens=min(settings.llm_max_tokens, LOCAL_TOKENS),
+                first_piece_s=settings.llm_deadline_s,
+            )
+        else:
+            self.chat = server_options(settings)
+        return ChatServer(self.chat)
 
     def writer(self) -> LanguageModel | None:
         """Give the model once more for another event loop; None when there is none."""
-        return ChatServer(self._options) if self._options is not None else None
+        return ChatServer(self.chat) if self.chat is not None else None
 
     def close(self) -> None:
         """Close the documents and end a model server of our own."""

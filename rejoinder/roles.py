@@ -16,6 +16,7 @@ from flows.member import FlowMember, MemberOptions
 from flows.wiring import ALL_FLOWS, FLOWS
 from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
+from rejoinder.confirming import confirming_room
 from rejoinder.instance import InstanceLock
 from rejoinder.models import Models
 from rejoinder.models_routes import models_router
@@ -205,6 +206,7 @@ class FlowRole:
                 self._speech = Speech(settings)
             if "speaker_turns" in names:
                 self._speakers = SpeakerModels(settings)
+            confirming = confirming_room(settings) if "questions" in names else None
         except EngineError:
             self.log.close()
             raise
@@ -222,6 +224,7 @@ class FlowRole:
             hearing=self._speech.hearing if self._speech is not None else None,
             voices=self._speakers.voices if self._speakers is not None else None,
             tracer=self.traces,
+            confirming=confirming,
         )
         self.member = FlowMember(self.log, self._models.answering if self._models is not None else None, options)
         self.view = _MemberView(self.member, self._named(answers))

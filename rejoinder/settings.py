@@ -81,6 +81,16 @@ class Settings(BaseSettings):
     llm_piece_s: float = Field(10.0, gt=0, description="Longest wait between two pieces, seconds.")
     llm_deadline_s: float = Field(60.0, gt=0, description="Longest time for a whole answer, seconds.")
     llm_prompt_chars: int = Field(9_000, ge=1_500, description="Longest prompt, characters.")
+    confirm_below: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="The language model is asked whether a heard question less sure than this is one; 0 = never. "
+        "0.75 is where the scorer begins to be sure.",
+    )
+    confirm_s: float = Field(
+        2.0, gt=0, le=30, description="Longest wait for what it says, seconds; after it the question stays."
+    )
     prompts_dir: Path | None = Field(
         None,
         description="Folder with your own wording of prompts; a file that is not there is taken from the shipped "
