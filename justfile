@@ -3,4 +3,4 @@ check:
     uv run ruff check .
     uv run mypy
     uv run lint-imports
-    uv run pytest
+    uv run pytest -n 2
