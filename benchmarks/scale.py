@@ -36,9 +36,6 @@ from operators.answering import Answering
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 HOUR_CAPTIONS = int(3600 / EVERY_S)
 APPEND = 500
-QUIET_LOOKS = 16
-"""Looks, 25 ms apart, without anything left to read after which a block is over. Timers that are due fire within 100 ms
-then; with four looks those of a block were now counted with it and now with the next, where sessions are many."""
 EPOCH_S = 0.5
 """Seconds between snapshots, as the product has them; results of another `--epoch` are kept beside."""
 
@@ -73,6 +70,8 @@ class Flows:
     epoch_s: float = EPOCH_S
     log: EventLog = field(init=False)
     process: "subprocess.Popen[str]" = field(init=False)
+    _next: int = 0
+    _due: int = 0
 
     def __post_init__(self) -> None:
         """Start the process."""
@@ -114,7 +113,7 @@ class Flows:
             told = self.ask()
             done = told["alive"] and told["behind"] == 0
             quiet, first = (quiet + 1, first if quiet else told) if done else (0, {})
-            if quiet == QUIET_LOOKS:
+            if quiet == 4:
                 return first
             time.sleep(0.025)
         message = "the flows did not catch up"
@@ -128,11 +127,30 @@ class Flows:
             count += len(batch)
         return count
 
-    def block(self, records: Sequence[NewRecord]) -> float:
-        """Give records and wait until they are done; gives CPU microseconds per record."""
+    def remember(self, captions: int, seconds: float = 300.0) -> None:
+        """Wait until so many captions more are remembered, each by a record of its own.
+
+        That is done by a timer, two seconds after a session's last caption: where sessions are many, most of a block's
+        timers fire after its last caption was read, and would now be counted with it and now with the next one.
+        """
+        end = time.monotonic() + seconds
+        self._due += captions
+        while self._due > 0:
+            found = self.log.read("memory", 0, self._next, 2_000)
+            if found:
+                self._next, self._due = found[-1].offset + 1, self._due - len(found)
+            else:
+                time.sleep(0.025)
+            if time.monotonic() > end:
+                message = f"{self._due} captions were not remembered"
+                raise TimeoutError(message)
+
+    def block(self, captions: Sequence[NewRecord]) -> float:
+        """Give captions and wait until all is done that follows from them; gives CPU microseconds per caption."""
         before = self.ask()["cpu_s"]
-        self.give(records)
-        return (self.settle()["cpu_s"] - before) / len(records) * 1e6
+        self.give(captions)
+        self.remember(len(captions))
+        return (self.settle()["cpu_s"] - before) / len(captions) * 1e6
 
     def stop(self) -> None:
         """Stop the process; the log stays open."""
@@ -191,8 +209,9 @@ def by_sessions(
             # Every session's windows are full, as they are two minutes into a meeting.
             taken[place] = max(warm * crowd.count, block)
             one.give(crowd.captions(0, taken[place]))
-        for one in running:
-            one.settle(900)
+        for place, one in enumerate(running):
+            one.remember(taken[place], 900)
+            one.settle()
         costs: list[list[float]] = []
         for _ in range(rounds):
             costs.append([])
@@ -238,8 +257,7 @@ def by_age(folder: Path, count: int, hours: float, block_s: float, rounds: int) 
         for number in range(rounds):
             young = Crowd(f"young{number}", count, time.time() - 8 * 3600)
             one.give(young.opened(place) for place in range(count))
-            one.give(young.captions(0, size))  # the first minute, of which nothing is measured
-            one.settle()
+            one.block(list(young.captions(0, size)))  # the first minute, of which nothing is measured
             costs.append([one.block(list(young.captions(size, 2 * size)))])
             costs[-1].append(one.block(list(old.captions(taken, taken + size))))
             taken += size
