@@ -215,7 +215,7 @@ class DecodingRoom:
             logger.error("stretch_not_transcribed", kind=type(error).__name__, seconds=round(job.request.seconds, 2))
             job.error, job.done = error, True
 
-    def close(self, timeout_s: float = 5.0) -> None:
+    def close(self, timeout_s: float = 10.0) -> None:
         """End the threads; what waits is asked again after the next start.
 
         A thread that is in the middle of a model's call when Python ends would take the process down with it: what a
