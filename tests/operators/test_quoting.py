@@ -41,6 +41,8 @@ def test_an_unsure_quote_is_pointed_to_and_called_no_answer() -> None:
     made = quoted_answer([quote("Dogs bark at night.", "Dogs", "", 0.2)], "Are dogs allowed?")
     assert "".join(made.pieces) == f"{NOT_CLEAR}Dogs bark at night. [1]"
     assert made.grounded == "none"
+    several = [quote("Dogs bark at night.", "Dogs", "", 0.3), quote("Cats sleep.", "Cats", "", 0.1)]
+    assert len(quoted_answer(several, "Are dogs allowed?").citations) == 1, "what is much further off is not shown"
     assert quoted_answer([], "x").pieces == (NOT_THERE,)
     assert quoted_answer([quote("Dogs bark.", "Dogs", "", 0.01)], "x").citations == ()
 
