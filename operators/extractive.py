@@ -32,6 +32,7 @@ __all__ = [
     "questions_above",
     "sureness_features",
     "weighed",
+    "with_antecedent",
 ]
 
 ABOVE = 2
@@ -39,6 +40,7 @@ LONG, SHORT = 25, 5
 """Words."""
 
 _NAME = re.compile(r"(?<!^)\b[A-Z][A-Za-z]+\b")
+_LEANS = re.compile(r"\W*(?:they|it|this|that|these|those|he|she|their|its)\b", re.IGNORECASE)
 FEATURES = (
     "words", "query_words", "title", "headed_words", "near_words", "passage_words", "beside", "rank",
     "own_resume", "own_other", "length", "short", "missing_names", "fits", "misfits", "counts", "miscounts",
@@ -258,6 +260,19 @@ def _chance(scores: Vectors) -> Vectors:
 def _quote(one: Candidate) -> Quote:
     start = one.passage.start + one.sentence.start
     return Quote(one.passage, one.sentence.words, start, start + len(one.sentence.words), 0.0)
+
+
+def with_antecedent(quote: Quote) -> Quote:
+    """Give a quote that begins with a pronoun together with the sentence before it in its line: of what it speaks."""
+    if not _LEANS.match(quote.text):
+        return quote
+    text, at = quote.passage.text, quote.start - quote.passage.start
+    before = [one.sentence for one in candidates_in([quote.passage]) if one.sentence.end <= at]
+    if not before or text[before[-1].end : at].strip(" "):
+        return quote
+    begin = before[-1].start
+    whole = text[begin : at + len(quote.text)]
+    return replace(quote, text=whole, start=quote.passage.start + begin)
 
 
 def best_quotes(text: str, passages: Sequence[Passage], most: int = 3, least_score: float = 0.18) -> list[Quote]:

@@ -16,6 +16,7 @@ from operators.extractive import (
     passage_texts,
     questions_above,
     weighed,
+    with_antecedent,
 )
 from operators.ports import PassageSearch
 from operators.queries import about_user, core_of
@@ -83,7 +84,7 @@ def quoted_answer(quotes: Sequence[Quote], question: str) -> Quoted:
         return Quoted((NOT_THERE,), (), "none")
     best = quotes[0]
     if best.score < SURE:
-        nearest = [one for one in quotes[:MOST_NEAREST] if one.score >= BESIDE_NEAREST * best.score]
+        nearest = _whole([one for one in quotes[:MOST_NEAREST] if one.score >= BESIDE_NEAREST * best.score])
         shown = " ".join(f"{_shown(one, question)} [{number}]" for number, one in enumerate(nearest, start=1))
         return Quoted(
             (NOT_CLEAR, shown), tuple(cite(number, one) for number, one in enumerate(nearest, start=1)), "none"
@@ -96,11 +97,23 @@ def quoted_answer(quotes: Sequence[Quote], question: str) -> Quoted:
             f" The older one ({_named(older)}): {_shown(older, question)} [2]",
         )
         return Quoted(differing, (cite(1, newer), cite(2, older)), "fully")
-    chosen = [one for one in quotes[:MOST_QUOTES] if one is best or one.score >= BESIDE * best.score]
+    chosen = _whole([one for one in quotes[:MOST_QUOTES] if one is best or one.score >= BESIDE * best.score])
     pieces = [QUOTED]
     for marker, quote in enumerate(chosen, start=1):
         pieces.append(f"{_shown(quote, question)} [{marker}]" + (" " if marker < len(chosen) else ""))
     return Quoted(tuple(pieces), tuple(cite(number, quote) for number, quote in enumerate(chosen, start=1)), "fully")
+
+
+def _whole(quotes: Sequence[Quote]) -> list[Quote]:
+    """Give quotes that can be understood alone, each stretch of a document once."""
+    kept: list[Quote] = []
+    for quote in map(with_antecedent, quotes):
+        if not any(
+            one.passage.document_id == quote.passage.document_id and one.start < quote.end and quote.start < one.end
+            for one in kept
+        ):
+            kept.append(quote)
+    return kept
 
 
 def _shown(quote: Quote, question: str) -> str:
