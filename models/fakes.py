@@ -38,6 +38,11 @@ class NoPassages:
         """Give 0 for each text."""
         return [0.0] * len(texts)
 
+    async def relevance(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """Give 0 for each text."""
+        del query
+        return [0.0] * len(texts)
+
     def version(self, owner_id: str) -> str:
         """There is nothing of which there could be versions."""
         del owner_id

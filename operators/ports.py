@@ -17,6 +17,7 @@ __all__ = [
     "ModelUsage",
     "PassageSearch",
     "QuestionScorer",
+    "Reranker",
     "Score",
     "SearchScope",
     "SoundStretch",
@@ -98,6 +99,19 @@ class TextEmbedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Reads a question and a text together: dearer and better than comparing their vectors."""
+
+    @property
+    def name(self) -> str:
+        """Name and version of the weights."""
+        ...
+
+    def scores(self, query: str, texts: Sequence[str]) -> Vectors:
+        """Give how well each text answers, shape (texts,), any scale; blocking, releases the interpreter lock."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SearchScope:
     """Whose documents may be searched: one owner's, in these collections (empty = all of them) and the resume.
@@ -120,6 +134,13 @@ class PassageSearch(Protocol):
 
     async def likeness(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """Give how near each text is to a query in meaning, 1 = the same; never blocks the event loop."""
+        ...
+
+    async def relevance(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """Give how well each text answers a query, by a model trained on questions with their answers.
+
+        Values of one model compare with one another only; never blocks the event loop.
+        """
         ...
 
     def version(self, owner_id: str) -> str:

@@ -4,23 +4,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from operators.conflicts import contradiction, newer_first
-from operators.extractive import Asked, Quote, candidates_in, cite, comparable, features, weighed
+from operators.extractive import (
+    Asked,
+    Candidate,
+    Nearness,
+    Quote,
+    candidates_in,
+    cite,
+    features,
+    headed_of,
+    passage_texts,
+    questions_above,
+    weighed,
+    with_antecedent,
+)
 from operators.ports import PassageSearch
 from operators.queries import about_user, core_of
+from operators.quote_weights import SURE
 from operators.safety import masked
 from schemas.answers import Citation, Grounded, Passage
 from schemas.questions import Question
 
-__all__ = ["NOT_THERE", "Quoted", "quoted_answer", "quotes_for"]
+__all__ = ["NOT_THERE", "Quoted", "nearness", "quoted_answer", "quotes_for"]
 
 QUOTED = "From your documents: "
 NOT_THERE = "That is not in your documents."
 NOT_CLEAR = "Your documents hold no clear answer. Nearest: "
-SURE = 0.35
-"""Chance from which a quote counts as an answer; below it is only pointed to; chosen on the dev questions."""
-POINTED = 0.05
-BESIDE = 0.3
+POINTED = 0.15
+"""Chance from which a quote is pointed to; below it nothing is near."""
+BESIDE = 0.5
 """A further quote is shown when its chance is at least this share of the best one's."""
+BESIDE_NEAREST = 0.7
+"""The same for what is only pointed to."""
 MOST_QUOTES = 3
 MOST_NEAREST = 2
 
@@ -41,12 +56,26 @@ async def quotes_for(
     candidates = candidates_in(found)
     if not candidates:
         return []
-    text = core_of(question.text)
-    asked = Asked(text, query, about_user(question.text, kind))
-    texts = comparable(candidates, found)
-    near = await search.likeness(text, texts)
-    near_query = near if query == text else await search.likeness(query, texts)
-    return weighed(candidates, features(asked, candidates, near, near_query))
+    asked = Asked(core_of(question.text), query, about_user(question.text, kind))
+    return weighed(candidates, features(asked, candidates, await nearness(search, asked, candidates, found)))
+
+
+async def nearness(
+    search: PassageSearch, asked: Asked, candidates: Sequence[Candidate], found: Sequence[Passage]
+) -> Nearness:
+    """Compare the sentences and passages found with a question."""
+    headed, above = headed_of(candidates), questions_above(candidates)
+    likeness = await search.likeness(asked.query, [*headed, *(one for one in above if one)])
+    near_above = iter(likeness[len(headed) :])
+    relevant = await search.relevance(asked.query, [*headed, *passage_texts(found)])
+    to_text = relevant if asked.query == asked.text else await search.relevance(asked.text, headed)
+    return Nearness(
+        headed=likeness[: len(headed)],
+        above=[next(near_above) if one else 0.0 for one in above],
+        relevant=relevant[: len(headed)],
+        relevant_to_text=to_text[: len(headed)],
+        relevant_passage=relevant[len(headed) :],
+    )
 
 
 def quoted_answer(quotes: Sequence[Quote], question: str) -> Quoted:
@@ -55,7 +84,7 @@ def quoted_answer(quotes: Sequence[Quote], question: str) -> Quoted:
         return Quoted((NOT_THERE,), (), "none")
     best = quotes[0]
     if best.score < SURE:
-        nearest = quotes[:MOST_NEAREST]
+        nearest = _whole([one for one in quotes[:MOST_NEAREST] if one.score >= BESIDE_NEAREST * best.score])
         shown = " ".join(f"{_shown(one, question)} [{number}]" for number, one in enumerate(nearest, start=1))
         return Quoted(
             (NOT_CLEAR, shown), tuple(cite(number, one) for number, one in enumerate(nearest, start=1)), "none"
@@ -68,11 +97,23 @@ def quoted_answer(quotes: Sequence[Quote], question: str) -> Quoted:
             f" The older one ({_named(older)}): {_shown(older, question)} [2]",
         )
         return Quoted(differing, (cite(1, newer), cite(2, older)), "fully")
-    chosen = [one for one in quotes[:MOST_QUOTES] if one is best or one.score >= BESIDE * best.score]
+    chosen = _whole([one for one in quotes[:MOST_QUOTES] if one is best or one.score >= BESIDE * best.score])
     pieces = [QUOTED]
     for marker, quote in enumerate(chosen, start=1):
         pieces.append(f"{_shown(quote, question)} [{marker}]" + (" " if marker < len(chosen) else ""))
     return Quoted(tuple(pieces), tuple(cite(number, quote) for number, quote in enumerate(chosen, start=1)), "fully")
+
+
+def _whole(quotes: Sequence[Quote]) -> list[Quote]:
+    """Give quotes that can be understood alone, each stretch of a document once."""
+    kept: list[Quote] = []
+    for quote in map(with_antecedent, quotes):
+        if not any(
+            one.passage.document_id == quote.passage.document_id and one.start < quote.end and quote.start < one.end
+            for one in kept
+        ):
+            kept.append(quote)
+    return kept
 
 
 def _shown(quote: Quote, question: str) -> str:

@@ -196,15 +196,22 @@ def _gpu(settings: Settings) -> Check:
 
 
 def _vectors(settings: Settings) -> Check:
-    from models.embedder import load_embedder
+    from models.embedder import OnnxReader, load_embedder
+    from models.reranker import OnnxReranker
     from schemas.errors import ModelError
 
     try:
         embedder = load_embedder(settings.embedder, settings.embedder_path)
         embedder.embed(["a test"])
+        OnnxReader()
+        names = [embedder.name]
+        if settings.reranker:
+            reranker = OnnxReranker(settings.reranker)
+            reranker.scores("a test", ["of it"])
+            names.append(reranker.name)
     except ModelError as error:
         return Check("text vectors", "fail", str(error))
-    return Check("text vectors", "ok", embedder.name)
+    return Check("text vectors", "ok", ", ".join(names))
 
 
 def _language_model(settings: Settings) -> Check:

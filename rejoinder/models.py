@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from models.embedder import load_embedder
+from models.embedder import OnnxReader, load_embedder
 from models.llm import ChatOptions, ChatServer
 from models.timed_embedder import TimedEmbedder
+from models.reranker import OnnxReranker
 from operators.answering import Answering
 from operators.ports import LanguageModel
 from rejoinder.knowledge.store import KnowledgeStore
@@ -61,7 +62,10 @@ class Models:
         self.chat: ChatOptions | None = None
         self.embedder = TimedEmbedder(load_embedder(settings.embedder, settings.embedder_path))
         folder = settings.data_dir / "knowledge"
-        self.knowledge = KnowledgeStore(folder, self.embedder, server=settings.vectors_url, follows=follows)
+        reranker = OnnxReranker(settings.reranker) if settings.reranker else None
+        self.knowledge = KnowledgeStore(
+            folder, self.embedder, server=settings.vectors_url, follows=follows, reader=OnnxReader(), reranker=reranker
+        )
         model = self._language_model() if writes else None
         small = self._local is not None
         chars = settings.llm_prompt_chars
@@ -84,7 +88,7 @@ class Models:
         if chosen == "local":
             from models.local_llm import LocalServer
 
-            self._local = LocalServer()
+            self._local = LocalServer(settings.llm_local_path)
             self.chat = replace(
                 server_options(settings, self._local.base_url, self._local.model),
                 max_tokens=min(settings.llm_max_tokens, LOCAL_TOKENS),

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     llm_piece_s: float = Field(10.0, gt=0, description="Longest wait between two pieces, seconds.")
     llm_deadline_s: float = Field(60.0, gt=0, description="Longest time for a whole answer, seconds.")
     llm_prompt_chars: int = Field(9_000, ge=1_500, description="Longest prompt, characters.")
+    llm_local_path: Path | None = Field(
+        None, description="Weights of the local model, a .gguf file; empty = those of the extra `local-llm`."
+    )
     confirm_below: float = Field(
         0.0,
         ge=0,
@@ -111,6 +114,11 @@ class Settings(BaseSettings):
     )
     embedder: Literal["onnx", "torch"] = Field(
         "onnx", description="What computes text vectors: `onnx` (default install) or `torch` (extra `gpu`)."
+    )
+    reranker: str = Field(
+        "",
+        description="Cross-encoder that puts passages into order: a folder with an .onnx graph and its "
+        "tokenizer.json, or a model of the hub such as cross-encoder/ms-marco-MiniLM-L6-v2; empty = none.",
     )
     embedder_path: Path | None = Field(None, description="Folder with other weights for text vectors.")
     speech_model: str = Field(

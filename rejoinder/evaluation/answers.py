@@ -60,6 +60,9 @@ class _OneWay:
     async def likeness(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         return self.store.likeness_now(query, texts)
 
+    async def relevance(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        return self.store.relevance_now(query, texts)
+
     def version(self, owner_id: str) -> str:
         return self.store.version(owner_id)
 

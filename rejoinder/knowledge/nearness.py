@@ -18,9 +18,10 @@ MOST = 20_000
 class SentenceVectors:
     """Compares texts, computing each vector once as long as it is kept; safe to use from several threads."""
 
-    def __init__(self, embedder: TextEmbedder, most: int = MOST) -> None:
-        """Keep at most so many vectors."""
+    def __init__(self, embedder: TextEmbedder, most: int = MOST, prefixes: tuple[str, str] = ("", "")) -> None:
+        """Keep at most so many vectors; `prefixes` go before a query and before a text, where the model wants them."""
         self._embedder, self._most = embedder, most
+        self._query_prefix, self._text_prefix = prefixes
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Vectors] = OrderedDict()
 
@@ -33,7 +34,7 @@ class SentenceVectors:
         with self._lock:
             known = {text: self._kept[name] for text, name in names.items() if name in self._kept}
         missing = [text for text in names if text not in known]
-        rows = self._embedder.embed([query, *missing])
+        rows = self._embedder.embed([self._query_prefix + query, *(self._text_prefix + one for one in missing)])
         known.update(zip(missing, rows[1:], strict=True))
         with self._lock:
             for text in missing:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from operators.ports import SearchScope, TextEmbedder
+from operators.ports import Reranker, SearchScope, TextEmbedder
 from operators.retrieval import fuse
 from operators.words import stems_of
 from rejoinder.knowledge.cutting import CUT_VERSION, Document, passages_of
@@ -27,10 +27,14 @@ __all__ = ["KnowledgeStore"]
 logger = structlog.get_logger("knowledge")
 
 CANDIDATES = 30
+RERANKED = 20
+"""How many a reranker reads."""
 ADD_BATCH = 1_000
 YEAR_WEIGHT = 4.0
 """A position that covers the year asked about comes before passages that merely sound alike."""
 SERVER_S = 10.0
+READER_PREFIXES = ("query: ", "passage: ")
+"""With these the weights of the reader were trained (E5, arXiv 2212.03533)."""
 
 
 class KnowledgeStore:
@@ -40,7 +44,16 @@ class KnowledgeStore:
     soon as `add` returns and never again once `delete` has.
     """
 
-    def __init__(self, folder: Path, embedder: TextEmbedder, *, server: str = "", follows: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        embedder: TextEmbedder,
+        *,
+        server: str = "",
+        follows: bool = False,
+        reader: TextEmbedder | None = None,
+        reranker: Reranker | None = None,
+    ) -> None:
         """Open the store in a folder, making it when missing; vectors of other weights are made anew.
 
         Args:
@@ -48,6 +61,8 @@ class KnowledgeStore:
             embedder: Computes the vectors.
             server: Address of a Chroma server that holds the vectors; empty = they lie in the folder, for one process.
             follows: Another process keeps the documents; here they are only searched.
+            reader: Vectors of questions and answers, for `relevance`; None = those of the embedder.
+            reranker: Puts what both rankings found into order; None = their fused ranks do.
 
         Raises:
             LogUnavailable: The folder or the server cannot be used.
@@ -59,10 +74,12 @@ class KnowledgeStore:
         self._words: dict[str, WordIndex] = {}
         self._indexed: dict[str, list[Indexed]] = {}
         self._near = SentenceVectors(embedder)
+        self._read = SentenceVectors(reader, prefixes=READER_PREFIXES) if reader is not None else self._near
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="search")
         self._client: Any = None
         self._sessions: list[Any] = []
         self._passages: Any = self._open_vectors()
+        self._reranker = reranker
         self._made = f"{embedder.name}, cut {CUT_VERSION}"
         fresh = self._documents.setting("embedder") == self._made
         if not follows and not (fresh and self._passages.count() == self._documents.piece_count()):
@@ -202,7 +219,8 @@ class KnowledgeStore:
                 return known
             documents = self._documents.of_owner(owner_id)
             indexed = [one for document in documents for one in self._indexed_of(document)]
-            identity = derive_id(self._made, *sorted(document.document_id for document in documents))[:16]
+            made_by = self._made if self._reranker is None else f"{self._made}, {self._reranker.name}"
+            identity = derive_id(made_by, *sorted(document.document_id for document in documents))[:16]
             made = self._words[owner_id] = WordIndex(indexed, identity)
             return made
 
@@ -219,6 +237,15 @@ class KnowledgeStore:
         """Give how near each text is to a query; see `operators.ports.PassageSearch`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self.likeness_now, query, texts)
+
+    async def relevance(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """Give how well each text answers a query; see `operators.ports.PassageSearch`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self.relevance_now, query, texts)
+
+    def relevance_now(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Compare questions with answers and wait; what was compared lately is not computed again."""
+        return self._read.likeness(query, texts)
 
     def likeness_now(self, query: str, texts: Sequence[str]) -> list[float]:
         """Compare and wait; sentences of passages that were compared lately are not computed again."""
@@ -237,8 +264,17 @@ class KnowledgeStore:
             of_resume = self._rankings(words, query, scope, ways, resume_only=True)
             rankings += [*of_resume, words.in_years_of(query, scope)]
             weights += [*[1.0] * len(of_resume), YEAR_WEIGHT]
+        if self._reranker is not None and len(ways) > 1:
+            return self._reranked(words, query, fuse(rankings, max(limit, RERANKED), weights), limit)
         ranked = fuse(rankings, limit, weights)
         return [words.passages[words.by_id[name]].model_copy(update={"score": score}) for name, score in ranked]
+
+    def _reranked(self, words: WordIndex, query: str, ranked: Sequence[tuple[str, float]], limit: int) -> list[Passage]:
+        assert self._reranker is not None  # noqa: S101 - the caller looked
+        found = [words.passages[words.by_id[name]] for name, _ in ranked]
+        scores = self._reranker.scores(query, [index_text(passage) for passage in found])
+        order = sorted(range(len(found)), key=lambda number: -scores[number])
+        return [found[number].model_copy(update={"score": float(scores[number])}) for number in order[:limit]]
 
     def _rankings(
         self, words: WordIndex, query: str, scope: SearchScope, ways: Sequence[str], *, resume_only: bool = False

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.embedder import OnnxEmbedder, load_embedder
+from models.embedder import KEPT_SHA256, OnnxEmbedder, OnnxReader, load_embedder
 from schemas.errors import ModelMissing
 
 
@@ -29,9 +29,24 @@ def test_a_text_has_nearly_the_same_vector_in_any_company() -> None:
 def test_missing_and_damaged_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelMissing, match=r"tokenizer\.json"):
         OnnxEmbedder(tmp_path)
-    monkeypatch.setattr("models.embedder.KEPT_SHA256", {"tokenizer.json": "0" * 64})
-    with pytest.raises(ModelMissing, match="damaged"):
-        OnnxEmbedder()
+    for name, load in (("tokenizer.json", OnnxEmbedder), ("e5-small-v2-int8.onnx", OnnxReader)):
+        with monkeypatch.context() as patched:
+            patched.setitem(KEPT_SHA256, name, "0" * 64)
+            with pytest.raises(ModelMissing, match=f"{name} is missing or damaged"):
+                load()
+
+
+def test_the_reader_puts_a_question_near_its_answer() -> None:
+    reader = OnnxReader()
+    rows = reader.embed(
+        [
+            "query: Who do I complain to?",
+            "passage: Complaints go to Tjasa Novak, who leads customer care.",
+            "passage: Panels need no cleaning on steep roofs, since rain does it.",
+        ]
+    )
+    assert rows.shape == (3, reader.dim)
+    assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.03
 
 
 def test_the_other_embedder_says_how_to_add_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from models.breaker import CircuitBreaker
 from models.llm import ChatOptions, ChatServer, ServerFailed
 from models.local_llm import LocalServer
 from operators.ports import Message
-from schemas.errors import ModelTimeout
+from schemas.errors import ModelMissing, ModelTimeout
 from tests.llm_server import GOOD, Faulty
 
 ASK = [Message("user", "Name a fruit.")]
@@ -143,6 +144,11 @@ def local() -> Iterator[LocalServer]:
     started = LocalServer()
     yield started
     started.stop()
+
+
+def test_weights_of_ones_own_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissing, match=r"no file .*own\.gguf"):
+        LocalServer(tmp_path / "own.gguf")
 
 
 def test_a_real_model_streams(local: LocalServer) -> None:

@@ -30,7 +30,10 @@ def test_the_set_in_the_repository_covers_what_the_benchmark_promises() -> None:
     found = load_set(SET)
     types = {one.type for one in found.items}
     assert len(found.items) >= 40
-    assert len({one.collection for one in found.documents}) == len(found.resumes) == 3
+    assert len({one.collection for one in found.documents}) == 6
+    assert len(found.resumes) == 5
+    by_split = {split: {one.collection for one in found.items if one.split == split} for split in ("dev", "test")}
+    assert not by_split["dev"] & by_split["test"], "what is reported as unseen shares no document with what was fitted"
     assert {"followup", "unanswerable", "contradiction", "injection"} <= types
     assert all(one.answerable == (one.type != "unanswerable") for one in found.items)
     assert len({one.id for one in found.items}) == len(found.items)
