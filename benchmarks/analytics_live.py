@@ -130,8 +130,8 @@ def once(count: int, captions: int, way: str) -> dict[str, Any]:
             path = path_ms(log, "path", count, 0.02)
             live = own.share()
             ages = ages_s(log, analytics) if analytics is not None else []
-            time.sleep(4)
-            idle = idle_share(5.0)
+            time.sleep(3)
+            idle = idle_share(3.0)
             runners[0].stop()
         log.close()
         (folder / "again").mkdir()
@@ -169,10 +169,10 @@ def main() -> None:
         for way in WAYS if turn % 2 == 0 else reversed(WAYS):
             runs[way].append(once(chosen.count, chosen.captions, way))
             print(way, json.dumps(together(runs[way][-1:])), flush=True)
-    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-    about = {"machine": machine, "answers": chosen.count, "captions": chosen.captions, "turns": chosen.turns}
-    result = {**about, **{way: together(found) for way, found in runs.items()}}
-    chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+        machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()[1]}
+        about = {"machine": machine, "answers": chosen.count, "captions": chosen.captions, "turns": turn + 1}
+        result = {**about, **{way: together(found) for way, found in runs.items()}}
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
