@@ -5,8 +5,8 @@ from typing import Any
 
 from models.embedder import OnnxReader, load_embedder
 from models.llm import ChatOptions, ChatServer
-from models.timed_embedder import TimedEmbedder
 from models.reranker import OnnxReranker
+from models.timed_embedder import TimedEmbedder
 from operators.answering import Answering
 from operators.ports import LanguageModel
 from rejoinder.knowledge.store import KnowledgeStore
