@@ -258,9 +258,11 @@ def by_age(folder: Path, count: int, hours: float, block_s: float, rounds: int) 
             young = Crowd(f"young{number}", count, time.time() - 8 * 3600)
             one.give(young.opened(place) for place in range(count))
             one.block(list(young.captions(0, size)))  # the first minute, of which nothing is measured
-            costs.append([one.block(list(young.captions(size, 2 * size)))])
-            costs[-1].append(one.block(list(old.captions(taken, taken + size))))
+            blocks = [list(young.captions(size, 2 * size)), list(old.captions(taken, taken + size))]
             taken += size
+            costs.append([0.0, 0.0])
+            for place in (0, 1) if number % 2 else (1, 0):
+                costs[-1][place] = one.block(blocks[place])
             print("us per caption, minute 1 and hour 3:", [round(cost) for cost in costs[-1]], flush=True)
         told = one.ask()
     return {
