@@ -5,7 +5,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from schemas.errors import LogError, LogUnavailable, OffsetGone, RecordTooLarge, UnknownTopic
+from schemas.errors import LogError, LogUnavailable, OffsetGone, RecordTooLarge
 from schemas.topics import MAX_RECORD_BYTES, TOPICS, Topic
 
 __all__ = [
@@ -114,7 +114,8 @@ def log_error(error: KafkaError | KafkaException, what: str) -> LogError:
     if code in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE):
         return RecordTooLarge(f"{what}: {text}")
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001
-        return UnknownTopic(f"{what}: {text}; run: rejoinder topics apply")
+        # A broker that was just started says so of topics that it has not loaded yet: whoever waits is served.
+        return LogUnavailable(f"{what}: {text}; if it stays so, run: rejoinder topics apply")
     if code in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):  # noqa: SLF001
         return OffsetGone(f"{what}: {text}")
     return LogUnavailable(f"{what}: {text}")

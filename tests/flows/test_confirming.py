@@ -38,9 +38,9 @@ def server() -> Iterator[Faulty]:
 def rooms() -> Iterator[Callable[..., ConfirmingRoom]]:
     made: list[ConfirmingRoom] = []
 
-    def room(url: str, deadline_s: float = 20.0, below: float = 1.0) -> ConfirmingRoom:
+    def room(url: str, deadline_s: float = 20.0, below: float = 1.0, attempts: int = 1) -> ConfirmingRoom:
         options = ChatOptions(
-            base_url=url, model="m", temperature=0, max_tokens=8, first_piece_s=60, piece_s=60, attempts=1
+            base_url=url, model="m", temperature=0, max_tokens=8, first_piece_s=60, piece_s=60, attempts=attempts
         )
         made.append(ConfirmingRoom(ChatServer(options), Confirming(below, deadline_s)))
         return made[-1]
@@ -180,7 +180,7 @@ def test_a_real_model_is_asked_in_words_it_can_answer(rooms: Callable[..., Confi
     assert question.text in prompt[1].text
     server = LocalServer()
     try:
-        room = rooms(server.base_url, deadline_s=60.0)
+        room = rooms(server.base_url, deadline_s=60.0, attempts=3)
         verdict = room.ask(question).result(60)
         # A model of 135M is no judge; but the room must read its words as anybody else would.
         assert verdict is verdict_of(asyncio.run(reply(server.base_url, prompt)))

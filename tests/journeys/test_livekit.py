@@ -224,7 +224,7 @@ def test_a_broker_that_is_killed_while_somebody_speaks_costs_no_sound(server: Li
                 ann.done()
                 log = open_log(settings.log_url)
                 log.load(session)
-                wait_for(lambda: _loud_s(log, session) > 11.8, 60)
+                wait_for(lambda: _loud_s(log, session) > 11.8, 150)
                 assert 11.8 < _loud_s(log, session) < 12.3
                 assert {one.gap_samples for one in chunks(log, session)} == {0}
                 log.close()

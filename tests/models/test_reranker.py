@@ -13,7 +13,7 @@ from rejoinder.knowledge.store import KnowledgeStore
 from schemas.errors import ModelMissing
 
 TINY = Path(__file__).parent.parent / "data" / "cross_encoder" / "model.onnx"
-"""A real graph whose logit is the number of the text's tokens that the question holds; `make_cross_encoder.py`."""
+"""A real graph: its logit is the number of the text's tokens in the question. Made by `tools/make_cross_encoder.py`."""
 
 
 @pytest.fixture

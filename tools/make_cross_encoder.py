@@ -1,6 +1,6 @@
 """Makes the cross-encoder of the tests: its logit is the number of the text's tokens that the question holds too.
 
-``uv run --with onnx python tests/data/make_cross_encoder.py`` writes ``tests/data/cross_encoder/model.onnx``.
+``uv run --with onnx python tools/make_cross_encoder.py`` writes ``tests/data/cross_encoder/model.onnx``.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-OUT = Path(__file__).parent / "cross_encoder" / "model.onnx"
+OUT = Path(__file__).parents[1] / "tests" / "data" / "cross_encoder" / "model.onnx"
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
