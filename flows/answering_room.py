@@ -1,7 +1,6 @@
-"""Runs model calls beside the dataflow: one event loop in a thread of its own, pieces handed over in queues."""
+"""Writes answers beside the dataflow; their pieces are handed over in queues."""
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from flows.model_loop import ModelLoop
 from operators.answering import AnswerContext, AnswerDone, Answering, AnswerText
 from schemas.errors import EngineError, ModelFailed
 from schemas.hops import Timings
@@ -59,25 +59,19 @@ class AnsweringRoom:
     def __init__(self, answering: Answering, at_once: int = 64) -> None:
         """Answer with `answering`, at most `at_once` questions together; further ones wait their turn."""
         self._answering, self._at_once = answering, at_once
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="answering", daemon=True)
+        self._loop = ModelLoop("answering")
         self._places: asyncio.Semaphore | None = None
         self.waiting, self.running = 0, 0  # calls; changed in the room's own thread alone
-        self._thread.start()
 
     @property
     def embedding(self) -> Timings | None:
         """Where the time of text vectors is counted, if anywhere."""
         return self._answering.embedding
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
     def start(self, question: Question, context: AnswerContext) -> Call:
         """Begin to answer; returns at once."""
         call = Call()
-        call.future = asyncio.run_coroutine_threadsafe(self._answer(call, question, context), self._loop)
+        call.future = self._loop.start(self._answer(call, question, context))
         call.future.add_done_callback(call.ended)
         return call
 
@@ -108,21 +102,5 @@ class AnsweringRoom:
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Cancel what runs, close the model's connections and end the thread."""
-        if not self._thread.is_alive():
-            return
-        ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-        try:
-            ending.result(timeout_s)
-        except TimeoutError:
+        if not self._loop.close(self._answering.aclose, timeout_s):
             logger.warning("answers_did_not_end_in_time")
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout_s)
-        if not self._thread.is_alive():
-            self._loop.close()
-
-    async def _end(self) -> None:
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._answering.aclose()

@@ -1,7 +1,6 @@
 """Questions the scorer was not sure of are confirmed by a language model, beside the flow that found them."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -13,6 +12,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from flows.logic import Arrived, OperatorLogic
 from flows.marks import Mark
+from flows.model_loop import ModelLoop
 from flows.piece_file import Place
 from operators.confirming import NOT_CONFIRMED, Confirming, confirming_prompt, verdict_of
 from operators.ports import LanguageModel
@@ -36,14 +36,12 @@ class ConfirmingRoom:
         """Ask `model`, which must be used by nobody else: it belongs to this room's loop."""
         self.options, self._model = options, model
         self.running = 0  # changed in the room's own thread alone
-        self._loop = asyncio.new_event_loop()
+        self._loop = ModelLoop("confirming")
         self._places: asyncio.Semaphore | None = None
-        self._thread = threading.Thread(target=self._loop.run_forever, name="confirming", daemon=True)
-        self._thread.start()
 
     def ask(self, question: Question) -> "Future[bool | None]":
         """Ask about a question; returns at once. The future gives the verdict, None when there is none in time."""
-        return asyncio.run_coroutine_threadsafe(self._verdict(question), self._loop)
+        return self._loop.start(self._verdict(question))
 
     async def _verdict(self, question: Question) -> bool | None:
         if self._places is None:
@@ -70,23 +68,10 @@ class ConfirmingRoom:
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Cancel what runs, close the model's connections and end the thread."""
-        if not self._thread.is_alive():
-            return
-        ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-        try:
-            ending.result(timeout_s)
-        except TimeoutError:
+        if not self._loop.close(self._end, timeout_s):
             logger.warning("confirming_did_not_end_in_time")
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout_s)
-        if not self._thread.is_alive():
-            self._loop.close()
 
     async def _end(self) -> None:
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         close = getattr(self._model, "aclose", None)
         if close is not None:
             await close()
