@@ -2,13 +2,13 @@
 
 import hashlib
 import importlib.util
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from models.onnx_text import HUB_GRAPH, TOKENIZER, OnnxText, by_length, from_hub, graph_in
 from operators.ports import TextEmbedder, Vectors
 from schemas.errors import ModelMissing
 
@@ -18,7 +18,6 @@ DIM = 384
 MOST_TOKENS = 256  # what the model was trained with; longer texts are cut
 BATCH = 32
 GRAPH = "all-MiniLM-L6-v2-int8.onnx"
-TOKENIZER = "tokenizer.json"
 READER_GRAPH = "e5-small-v2-int8.onnx"
 KEPT = Path(__file__).parent / "weights"
 KEPT_SHA256 = {
@@ -40,15 +39,19 @@ def weights_folder(path: Path | None = None) -> tuple[Path, str]:
         ModelMissing: None is there, or the kept copy is damaged.
     """
     if path is not None:
-        graphs = sorted(path.glob("*.onnx")) or sorted(path.glob("onnx/model.onnx"))
-        if not graphs or not (path / "tokenizer.json").exists():
+        if not (graph := graph_in(path)):
             raise ModelMissing(f"{path} holds no .onnx graph with a tokenizer.json; unset REJOINDER_EMBEDDER_PATH")
-        return path, str(graphs[0].relative_to(path))
+        return path, graph
     if (KEPT / GRAPH).exists():
         for name in (GRAPH, TOKENIZER):
             _check(name)
         return KEPT, GRAPH
-    return _from_hub(), "onnx/model.onnx"
+    folder = from_hub(
+        HUB_NAME,
+        no_client="no weights for text vectors; restore models/weights from the repository",
+        no_model=f"no weights for text vectors here, and {HUB_NAME} cannot be downloaded",
+    )
+    return folder, HUB_GRAPH
 
 
 def _check(name: str) -> None:
@@ -60,18 +63,6 @@ def _check(name: str) -> None:
         )
 
 
-def _from_hub() -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError:
-        raise ModelMissing("no weights for text vectors; restore models/weights from the repository") from None
-    try:
-        return Path(snapshot_download(HUB_NAME, allow_patterns=["tokenizer.json", "onnx/model.onnx"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
-        raise ModelMissing(f"no weights for text vectors here, and {HUB_NAME} cannot be downloaded") from None
-
-
 class OnnxEmbedder:
     """Mean-pooled unit vectors of 384 numbers; loaded at first use, usable from any thread."""
 
@@ -81,11 +72,10 @@ class OnnxEmbedder:
         Raises:
             ModelMissing: There are none.
         """
-        self._folder, self._graph = weights_folder(path)
-        self._threads = threads
-        self._lock = threading.Lock()
-        self._session: Any = None
-        self._tokenizer: Any = None
+        self._find(*weights_folder(path), threads)
+
+    def _find(self, folder: Path, graph: str, threads: int) -> None:
+        self._graph, self._model = graph, OnnxText(folder, graph, threads, MOST_TOKENS)
 
     @property
     def name(self) -> str:
@@ -97,48 +87,16 @@ class OnnxEmbedder:
         """Give 384."""
         return DIM
 
-    def _load(self) -> None:
-        with self._lock:
-            if self._session is not None:
-                return
-            import onnxruntime
-            from tokenizers import Tokenizer
-
-            tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-            tokenizer.enable_truncation(MOST_TOKENS)
-            tokenizer.enable_padding()
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-            self._tokenizer = tokenizer
-            self._session = onnxruntime.InferenceSession(
-                str(self._folder / self._graph), options, providers=["CPUExecutionProvider"]
-            )
-
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Give one unit row per text, shape (texts, 384)."""
-        self._load()
-        if not texts:
-            return np.zeros((0, DIM), np.float32)
-        # Texts of like length share a batch: padding is computed as if it were text.
-        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
         rows = np.empty((len(texts), DIM), np.float32)
-        for begin in range(0, len(order), BATCH):
-            part = order[begin : begin + BATCH]
+        for part in by_length(texts, BATCH):
             rows[part] = self._batch([texts[number] or " " for number in part])
         return rows
 
     def _batch(self, texts: list[str]) -> Vectors:
-        coded = self._tokenizer.encode_batch(texts)
-        feed = {
-            "input_ids": np.array([one.ids for one in coded], np.int64),
-            "attention_mask": np.array([one.attention_mask for one in coded], np.int64),
-        }
-        if any(wanted.name == "token_type_ids" for wanted in self._session.get_inputs()):
-            feed["token_type_ids"] = np.zeros_like(feed["input_ids"])
-        tokens = self._session.run(None, feed)[0]
-        mask = feed["attention_mask"].astype(np.float32)[..., None]
+        tokens, present = self._model.run(texts)
+        mask = present.astype(np.float32)[..., None]
         mean = (tokens * mask).sum(axis=1) / mask.sum(axis=1)
         unit: Vectors = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
         return unit
@@ -159,8 +117,7 @@ class OnnxReader(OnnxEmbedder):
         """
         for name in (READER_GRAPH, TOKENIZER):  # both models cut words by the vocabulary of BERT, uncased
             _check(name)
-        super().__init__(threads=threads)
-        self._folder, self._graph = KEPT, READER_GRAPH
+        self._find(KEPT, READER_GRAPH, threads)
 
     @property
     def name(self) -> str:

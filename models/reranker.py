@@ -1,12 +1,11 @@
 """Cross-encoders on onnxruntime: a model that reads a question and a text together and says how well they fit."""
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from models.onnx_text import OnnxText, by_length, from_hub, graph_in
 from operators.ports import Vectors
 from schemas.errors import ModelMissing
 
@@ -14,7 +13,6 @@ __all__ = ["OnnxReranker"]
 
 BATCH = 16
 MOST_TOKENS = 512
-GRAPHS = ("*.onnx", "onnx/model.onnx")
 
 
 class OnnxReranker:
@@ -34,69 +32,29 @@ class OnnxReranker:
         Raises:
             ModelMissing: There is no such folder, and no such model in the hub's cache or at the hub.
         """
-        self._folder = Path(source) if Path(source).is_dir() else _from_hub(source)
-        graphs = [graph for pattern in GRAPHS for graph in sorted(self._folder.glob(pattern))]
-        if not graphs or not (self._folder / "tokenizer.json").exists():
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = from_hub(
+                source,
+                no_client=f"{source} is no folder, and the hub's client is not installed",
+                no_model=f"{source} is no folder, and no model that can be downloaded from the hub",
+            )
+        graph = graph_in(folder)
+        if not graph:
             raise ModelMissing(f"{source} holds no .onnx graph with a tokenizer.json; unset REJOINDER_RERANKER")
-        self._graph, self._threads = graphs[0], threads
-        self._name = self._folder.name if Path(source).is_dir() else source
-        self._lock = threading.Lock()
-        self._session: Any = None
-        self._tokenizer: Any = None
+        name = folder.name if Path(source).is_dir() else source
+        self._name = f"{name} ({Path(graph).stem})"
+        self._model = OnnxText(folder, graph, threads, MOST_TOKENS, "only_second")
 
     @property
     def name(self) -> str:
         """Name of the weights."""
-        return f"{self._name} ({self._graph.stem})"
-
-    def _load(self) -> None:
-        with self._lock:
-            if self._session is not None:
-                return
-            import onnxruntime
-            from tokenizers import Tokenizer
-
-            tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-            tokenizer.enable_truncation(MOST_TOKENS, strategy="only_second")
-            tokenizer.enable_padding()
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-            self._tokenizer = tokenizer
-            self._session = onnxruntime.InferenceSession(str(self._graph), options, providers=["CPUExecutionProvider"])
+        return self._name
 
     def scores(self, query: str, texts: Sequence[str]) -> Vectors:
         """Give a logit per text, shape (texts,): the higher, the better it answers."""
-        self._load()
-        # Texts of like length share a batch: padding is computed as if it were text.
-        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
         found = np.empty(len(texts), np.float32)
-        for begin in range(0, len(order), BATCH):
-            part = order[begin : begin + BATCH]
-            found[part] = self._batch([(query, texts[number]) for number in part])
+        for part in by_length(texts, BATCH):
+            logits, _ = self._model.run([(query, texts[number]) for number in part])
+            found[part] = np.asarray(logits, np.float32).reshape(len(part), -1)[:, -1]
         return found
-
-    def _batch(self, pairs: list[tuple[str, str]]) -> Vectors:
-        coded = self._tokenizer.encode_batch(pairs)
-        inputs = {
-            "input_ids": np.array([one.ids for one in coded], np.int64),
-            "attention_mask": np.array([one.attention_mask for one in coded], np.int64),
-            "token_type_ids": np.array([one.type_ids for one in coded], np.int64),
-        }
-        wanted = {one.name for one in self._session.get_inputs()}
-        logits = self._session.run(None, {name: value for name, value in inputs.items() if name in wanted})[0]
-        flat: Vectors = np.asarray(logits, np.float32).reshape(len(pairs), -1)[:, -1]
-        return flat
-
-
-def _from_hub(name: str) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    except ImportError:
-        raise ModelMissing(f"{name} is no folder, and the hub's client is not installed") from None
-    try:
-        return Path(snapshot_download(name, allow_patterns=["tokenizer.json", "onnx/model.onnx"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
-        raise ModelMissing(f"{name} is no folder, and no model that can be downloaded from the hub") from None
