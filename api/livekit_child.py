@@ -62,9 +62,6 @@ class _Output:
         while left:
             left = left[os.write(self._descriptor, left) :]
 
-    def show_life(self) -> None:
-        self.put(b"T", b"")
-
     async def written(self) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._messages.join(), CLOSE_S)
@@ -105,7 +102,7 @@ class _Listener:
     async def watch(self) -> None:
         """Show life, and end when the room is out of reach or a microphone in it stays unheard."""
         while not self.over.is_set():
-            self._output.show_life()
+            self._output.put(b"T", b"")
             if reason := self._amiss(time.monotonic()):
                 self.end(reason)
             await asyncio.sleep(SIGN_S)

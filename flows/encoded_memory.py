@@ -29,12 +29,8 @@ class EncodedMemory:
     said: dict[str, bytes] = field(default_factory=dict)
     notes: dict[str, bytes] = field(default_factory=dict)
 
-    def apply(self, update: MemoryUpdate) -> None:
-        """Take an update in; see `operators.memory.apply_update`."""
-        self.take(encoded(update))
-
     def take(self, update: Encoded) -> None:
-        """Take an encoded update in."""
+        """Take an encoded update in; see `operators.memory.apply_update`."""
         said_dropped, said, notes_dropped, notes = update
         for utterance_id in said_dropped:
             self.said.pop(utterance_id, None)

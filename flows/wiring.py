@@ -62,7 +62,7 @@ SPEECH_FLOWS: Mapping[str, FlowSpec] = {
         FlowSpec("speaker_turns", ("meeting", "audio"), "speaker-turns", timed=False),
     )
 }
-"""The flows that listen; each runs in a dataflow of its own, so that it cannot slow the others."""
+"""The flows that listen; they run apart from the others, so that they cannot slow them."""
 
 CHOSEN_FLOWS: Mapping[str, FlowSpec] = {
     "nudges": FlowSpec("nudges", ("meeting", "utterances"), "nudges", after=("utterances",)),

@@ -62,7 +62,6 @@ TOPICS: dict[str, Topic] = {
         Topic("usage", Usage, "usage", None, "metered seconds and tokens"),
         Topic("progress", ProgressRecord, "every flow", HOUR_S, "how far flows in processes of their own have come"),
         Topic("dead-letters", DeadLetterRecord, "every flow", 30 * DAY_S, "records that could not be processed"),
-        # Last, whatever they are about: a cursor of a Kafka log knows topics by their place in this table.
         Topic("nudges", Nudge, "nudges", None, "hints to the user about their own talk, while it goes on"),
         Topic("feedback", Feedback, "api", None, "what users think of answers"),
     )

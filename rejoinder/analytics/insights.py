@@ -42,44 +42,37 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _answered(store: AnalyticsStore, asked: Asked) -> list[Finding]:
-    query = PATTERNS["question_kinds"]
-    rows = table_of(store, query, asked.arguments())
-    share = share_of(sum(one["answered"] for one in rows), sum(one["questions"] for one in rows))
+def _share_found(name: str, told: str, k: int, n: int, query: Any) -> list[Finding]:
+    """Give the finding about `k` of `n` with its interval, none where there are too few; `told` has both."""
+    share = share_of(k, n)
     if share is None or share.n < LEAST_N:
         return []
     text = (
-        f"{share.k} of {share.n} questions got an answer ({_percent(share.share)}; "
+        f"{told.format(k=share.k, n=share.n)} ({_percent(share.share)}; "
         f"between {_percent(share.low)} and {_percent(share.high)})."
     )
-    return [Finding("answered", text, share.n, share.share, share.low, share.high, "Wilson 95 %", query)]
+    return [Finding(name, text, share.n, share.share, share.low, share.high, "Wilson 95 %", query)]
+
+
+def _answered(store: AnalyticsStore, asked: Asked) -> list[Finding]:
+    query = PATTERNS["question_kinds"]
+    rows = table_of(store, query, asked.arguments())
+    answered, questions = sum(one["answered"] for one in rows), sum(one["questions"] for one in rows)
+    return _share_found("answered", "{k} of {n} questions got an answer", answered, questions, query)
 
 
 def _long_turns(store: AnalyticsStore, asked: Asked) -> list[Finding]:
     query = PATTERNS["long_turns"]
     row = table_of(store, query, asked.arguments())[0]
-    share = share_of(row["over_a_minute"], row["turns"])
-    if share is None or share.n < LEAST_N:
-        return []
-    text = (
-        f"In {share.k} of {share.n} turns you spoke for more than a minute ({_percent(share.share)}; "
-        f"between {_percent(share.low)} and {_percent(share.high)})."
-    )
-    return [Finding("long_turns", text, share.n, share.share, share.low, share.high, "Wilson 95 %", query)]
+    told = "In {k} of {n} turns you spoke for more than a minute"
+    return _share_found("long_turns", told, row["over_a_minute"], row["turns"], query)
 
 
 def _rated(store: AnalyticsStore, asked: Asked) -> list[Finding]:
     query = DASHBOARD["feedback"]
     rows = table_of(store, query, asked.arguments())
     useful, wrong = sum(one["useful"] for one in rows), sum(one["wrong"] for one in rows)
-    share = share_of(useful, useful + wrong)
-    if share is None or share.n < LEAST_N:
-        return []
-    text = (
-        f"Of {share.n} answers that you rated, {share.k} were useful ({_percent(share.share)}; "
-        f"between {_percent(share.low)} and {_percent(share.high)})."
-    )
-    return [Finding("rated", text, share.n, share.share, share.low, share.high, "Wilson 95 %", query)]
+    return _share_found("rated", "Of {n} answers that you rated, {k} were useful", useful, useful + wrong, query)
 
 
 def _waiting(store: AnalyticsStore, asked: Asked) -> list[Finding]:

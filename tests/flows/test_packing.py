@@ -18,7 +18,7 @@ from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic
 from flows.clock import FlowClock
 from flows.connectors import ReadingState
-from flows.encoded_memory import EncodedMemory, lines_read
+from flows.encoded_memory import EncodedMemory, encoded, lines_read
 from flows.logic import LOOK_BACKLOG_S, LOOK_S, Arrived, OperatorLogic
 from flows.marks import Mark
 from flows.packing import pack, pack_changes, unpack, unpack_changed
@@ -111,7 +111,7 @@ def test_what_a_session_of_answers_learned_since_lies_behind_what_lay_before() -
     for number in range(40):
         one = update(number, [number], [number], [number - 3] if number > 3 else [])
         session.remember(one)
-        plain.apply(one)
+        plain.take(encoded(one))
         session.offsets["memory"], session.touched_s = number, float(number)
         made = session.piece()
         pieces, whole = ([*pieces, made], whole) if made[4] else ([made], whole + 1)
@@ -143,13 +143,13 @@ numbers = st.lists(st.integers(0, 90), max_size=40, unique=True)
 def test_encoded_lines_are_the_memory_whatever_was_put_replaced_and_dropped(
     changes: list[tuple[list[int], list[int], list[int]]],
 ) -> None:
-    plain, encoded = EMPTY_MEMORY, EncodedMemory()
+    plain, kept = EMPTY_MEMORY, EncodedMemory()
     for number, (said, put, dropped) in enumerate(changes):
         one = update(number, said, put, dropped)
         plain = apply_update(plain, one)
-        encoded.apply(one)
-        assert lines_read(encoded.lines()) == plain
-        assert EncodedMemory.of(encoded.lines()) == encoded
+        kept.take(encoded(one))
+        assert lines_read(kept.lines()) == plain
+        assert EncodedMemory.of(kept.lines()) == kept
 
 
 def test_a_snapshot_packs_and_writes_only_the_sessions_that_changed(tmp_path: Path) -> None:
