@@ -1,5 +1,5 @@
 """Where records lie between steps: bytes, keys, offsets; no meaning."""
 
-from eventlog.opening import open_log
+from eventlog.opening import START_S, open_log
 
-__all__ = ["open_log"]
+__all__ = ["START_S", "open_log"]

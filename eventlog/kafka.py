@@ -36,6 +36,7 @@ logger = structlog.get_logger("eventlog")
 WRITTEN_BEFORE = 10_000
 """Ids of a partition's last records that a writer reads first, so that work done again is not stored again."""
 STARTS_KEYS = "meeting"
+AGAIN_S = 0.2
 
 
 class KafkaLog:
@@ -206,12 +207,19 @@ class KafkaLog:
         with self._guard:
             known = self._written.get((topic, partition))
             if known is None:
-                known = RecentIds(WRITTEN_BEFORE)
-                low, high = self._scanner.bounds(topic, partition)
-                for record in self._scanner.scan(topic, partition, max(low, high - WRITTEN_BEFORE), high):
-                    known.first(record.event_id, record.offset)
-                self._written[topic, partition] = known
+                known = self._written[topic, partition] = self._lately_written(topic, partition)
             return known
+
+    def _lately_written(self, topic: str, partition: int) -> RecentIds:
+        """Read the ids of a partition's last records; waits for the broker as long as an append does."""
+        end = time.monotonic() + self._options.deliver_s
+        while True:
+            try:
+                return self._scanner.last_ids(topic, partition, WRITTEN_BEFORE)
+            except LogUnavailable:
+                if self._closed or time.monotonic() > end:
+                    raise
+                time.sleep(AGAIN_S)
 
     def _cursor_after(self, partition: int, topic: str, offset: int) -> str:
         positions = {name: self._tail.position(name, partition) or 0 for name in self._followed}

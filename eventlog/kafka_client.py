@@ -62,7 +62,8 @@ class KafkaOptions:
         mechanism: SASL mechanism, such as SCRAM-SHA-512.
         username: SASL user.
         password: SASL password.
-        deliver_s: How long an append may wait for the broker.
+        deliver_s: How long an append may wait for the broker. A client is told soon that it must try again; a flow
+            has nobody to tell and waits longer.
         cache_bytes: Memory for records of recently read keys.
     """
 

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from eventlog.base import LogRecord
 from eventlog.kafka_client import ANSWER_S, SETTLING, KafkaOptions, log_error
 from eventlog.kafka_records import RecentIds, record_of
-from schemas.errors import OffsetGone
+from schemas.errors import LogUnavailable, OffsetGone
 
 __all__ = ["KafkaReader", "bounds", "consumer_of"]
 
@@ -21,6 +21,8 @@ BEFORE = 5_000
 """Records before a position whose ids are read, so that repeats just after it are known as such."""
 PAUSE_AT, RESUME_AT = 5_000, 1_000
 DRAIN = 500
+LOOK_S = 1.0
+"""A reader asks that long where a partition begins, and again after as long; the flow's timers run between."""
 
 
 def consumer_of(options: KafkaOptions, group: str, reset: str = "error") -> Consumer:
@@ -41,9 +43,15 @@ def consumer_of(options: KafkaOptions, group: str, reset: str = "error") -> Cons
     )
 
 
-def bounds(consumer: Consumer, options: KafkaOptions, topic: str, partition: int) -> tuple[int, int]:
-    """Ask the broker for the first offset of a partition and the one after its last."""
-    end = time.monotonic() + ANSWER_S
+def bounds(
+    consumer: Consumer, options: KafkaOptions, topic: str, partition: int, wait_s: float = ANSWER_S
+) -> tuple[int, int]:
+    """Ask the broker for the first offset of a partition and the one after its last.
+
+    Raises:
+        LogUnavailable: It did not answer within `wait_s` seconds.
+    """
+    end = time.monotonic() + wait_s
     while True:
         try:
             low, high = consumer.get_watermark_offsets(
@@ -83,6 +91,7 @@ class KafkaReader:
         self._names: dict[str, str] = {}
         self._guard = threading.Lock()
         self._trouble: KafkaError | None = None
+        self._away_since = self._look_again = 0.0
 
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Give what is at hand; see `LogReader.read`."""
@@ -90,6 +99,8 @@ class KafkaReader:
             part = self._parts.get((topic, partition))
             if part is None or start < part.start:
                 part = self._follow(topic, partition, start)
+                if part is None:
+                    return []
             while part.ready and part.ready[0].offset < start:
                 part.ready.popleft()
             if not part.ready:
@@ -106,8 +117,25 @@ class KafkaReader:
                 self._consumer.resume([TopicPartition(self._options.topic(topic), partition)])
             return [record for record, _ in zip(part.ready, range(limit), strict=False)]
 
-    def _follow(self, topic: str, partition: int, start: int) -> _Followed:
-        low, high = bounds(self._consumer, self._options, topic, partition)
+    def _follow(self, topic: str, partition: int, start: int) -> _Followed | None:
+        """Begin at `start`; None = the broker does not answer now.
+
+        Raises:
+            LogUnavailable: It has not answered for as long as an append may wait.
+            OffsetGone: There is nothing at `start`, and nothing will come there.
+        """
+        now = time.monotonic()
+        if now < self._look_again:
+            return None
+        try:
+            low, high = bounds(self._consumer, self._options, topic, partition, LOOK_S)
+        except LogUnavailable:
+            self._away_since = self._away_since or now
+            if now - self._away_since > self._options.deliver_s:
+                raise
+            self._look_again = time.monotonic() + LOOK_S
+            return None
+        self._away_since = 0.0
         if start > high or 0 < start < low:
             raise OffsetGone(f"{topic}/{partition} has records {low} to {high - 1}, not {start}")
         begin = max(low, start - BEFORE)

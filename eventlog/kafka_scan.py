@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from eventlog.base import LogRecord
 from eventlog.kafka_client import ANSWER_S, KafkaOptions, log_error
 from eventlog.kafka_reader import bounds, consumer_of
-from eventlog.kafka_records import record_of
+from eventlog.kafka_records import RecentIds, record_of
 from schemas.errors import LogUnavailable, OffsetGone
 
 __all__ = ["Scanner", "Wanted"]
@@ -118,6 +118,18 @@ class Scanner:
                         ended.append(at)
                     yield record
             ended[:] = [at]
+
+    def last_ids(self, topic: str, partition: int, count: int) -> RecentIds:
+        """Read the ids of the last `count` records of a partition.
+
+        Raises:
+            LogUnavailable: The broker does not answer.
+        """
+        ids = RecentIds(count)
+        low, high = self.bounds(topic, partition)
+        for record in self.scan(topic, partition, max(low, high - count), high):
+            ids.first(record.event_id, record.offset)
+        return ids
 
     def close(self) -> None:
         """Close the consumers."""

@@ -23,6 +23,10 @@ QUEUED_RECORDS, QUEUED_KBYTES = 50_000, 64 * 1024
 """What may wait for the broker; past it appends are refused at once, so memory is bounded while it is away."""
 
 
+CLOSE_S = 8.0
+"""Who stops a process waits about ten seconds before it is killed."""
+
+
 class KafkaWriter:
     """One idempotent producer and the thread that takes its delivery reports."""
 
@@ -33,6 +37,7 @@ class KafkaWriter:
         self._stop = threading.Event()
         self._guard = threading.Lock()
         self._producer = self._open()
+        self._retired: list[Producer] = []
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -61,6 +66,11 @@ class KafkaWriter:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._producer.poll(0.1)
+            for retired in list(self._retired):
+                # What it had not sent is reported as failed; until then somebody waits for it.
+                retired.poll(0)
+                if not len(retired):
+                    self._retired.remove(retired)
 
     def write(self, placed: Sequence[tuple[NewRecord, int]]) -> "Future[list[int]]":
         """Send records to partitions; the future has their offsets once all are stored, or the first error.
@@ -74,6 +84,7 @@ class KafkaWriter:
             if self._fatal:
                 # A producer that lost its sequence can never send again; by their ids, records it sent count once.
                 self._producer.purge()
+                self._retired.append(self._producer)
                 self._producer, self._fatal = self._open(), False
             for number, (record, partition) in enumerate(placed):
                 try:
@@ -102,8 +113,8 @@ class KafkaWriter:
         return len(self._producer)
 
     def close(self) -> None:
-        """Send what waits, for as long as an append may wait, and end."""
-        left = self._producer.flush(self._options.deliver_s)
+        """Send what waits, for a few seconds at most, and end."""
+        left = self._producer.flush(min(CLOSE_S, self._options.deliver_s))
         if left:
             logger.error("log_closed_with_records_unsent", records=left)
         self._stop.set()

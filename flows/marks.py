@@ -10,12 +10,13 @@ them lies, and the source of the next flow believes a mark once it has read that
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 
-from eventlog.base import SHARDS, EventLog, LogReader, shard_of
+from eventlog.base import SHARDS, Appended, EventLog, LogReader, shard_of
 from eventlog.records import new_record
 from schemas.base import derive_id
 from schemas.codec import decode
@@ -37,6 +38,8 @@ SLOW_S = 1.0
 PATIENCE_S = 5.0
 """A flow before that sent nothing for so long has stopped; waiting on for it would hold up what it left."""
 POLL_S = 0.005
+MOST_UNDER_WAY = 8
+"""Marks on their way to the log; past it they wait and become one, so that none pile up while a broker is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ class MarkWriter:
         self._below: dict[int, int] = {}
         self._last = 0.0
         self._began, self._count = time.time_ns(), 0
+        self._guard, self._under_way, self._failing = threading.Lock(), 0, False
 
     def wrote(self, partition: int, offset: int) -> None:
         """Note where a record of the flow lies."""
@@ -161,7 +165,7 @@ class MarkWriter:
         """Note marks behind whose records everything was written; tells them, at most forty times a second."""
         self._marks.update((mark.shard, mark.at_s) for mark in marks)
         now = time.monotonic()
-        if not self._marks or now - self._last < QUICK_S * 0.8:
+        if not self._marks or now - self._last < QUICK_S * 0.8 or self._under_way >= MOST_UNDER_WAY:
             return
         self._last = now
         self._count += 1
@@ -174,11 +178,15 @@ class MarkWriter:
             below=self._below,
         )
         self._marks = {}
-        self._log.submit([new_record("progress", told)]).add_done_callback(_note_failure)
+        with self._guard:
+            self._under_way += 1
+        self._log.submit([new_record("progress", told)]).add_done_callback(self._done)
 
-
-def _note_failure(done: "object") -> None:
-    error = done.exception()  # type: ignore[attr-defined]
-    if isinstance(error, LogError):
-        # The next mark says all this one did.
-        logger.warning("mark_not_written", reason=str(error))
+    def _done(self, done: "Future[list[Appended]]") -> None:
+        error = done.exception()
+        with self._guard:
+            self._under_way -= 1
+            first, self._failing = not self._failing, error is not None
+        if isinstance(error, LogError) and first:
+            # Said once, and not forty times a second: the next mark says all this one did.
+            logger.warning("marks_not_written", reason=str(error))

@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 
 from api.app import create_app
 from api.deps import ApiLimits, ApiParts
-from eventlog import open_log
+from eventlog import START_S, open_log
 from eventlog.base import EventLog
 from flows.run import FlowOptions, FlowRunner
 from rejoinder import __version__
@@ -31,7 +31,7 @@ from rejoinder.livekit import livekit_access
 from rejoinder.models import Models
 from rejoinder.models_routes import models_router
 from rejoinder.replay.why import why_router
-from rejoinder.roles import ProgressView, check_roles, metrics_doors
+from rejoinder.roles import ProgressView, check_roles, metrics_doors, open_flow_log
 from rejoinder.settings import Settings
 from rejoinder.tracing import open_traces
 from rejoinder.tuning import flows_chosen, operators_of
@@ -94,10 +94,10 @@ class Engine:
         self.traces = open_traces(settings, "engine" if flows else "api")
         self._lock = InstanceLock(data, self._role)
         required = not settings.loopback if key_required is None else key_required
-        self.log: EventLog = open_log(settings.log_url, settings.log_sync, kafka=settings.kafka)
+        self.log: EventLog = open_log(settings.log_url, settings.log_sync, kafka=settings.kafka, wait_s=START_S)
         # On Kafka the flows write without waiting for what the clients of this process follow.
         apart = flows and settings.on_kafka
-        self._flow_log = open_log(settings.log_url, follow=(), kafka=settings.kafka) if apart else self.log
+        self._flow_log = open_flow_log(settings) if apart else self.log
         self.keys = KeyStore(data / "accounts.sqlite3", key_required=required)
         self.models = Models(settings, writes=flows)
         self.knowledge = self.models.knowledge

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from api.app import create_app, create_metrics_app
 from api.deps import ApiParts
-from eventlog import open_log
+from eventlog import START_S, open_log
 from eventlog.base import EventLog, LogReader, shard_of
 from flows.member import FlowMember, MemberOptions
 from flows.wiring import ALL_FLOWS, FLOWS
@@ -29,9 +29,12 @@ from schemas.codec import decode
 from schemas.errors import EngineError, LogError, LogUnavailable, SchemaError
 from schemas.progress import PROGRESS_KEY, FlowBeat, FlowProgress
 
-__all__ = ["FlowRole", "ProgressView", "check_roles", "metrics_doors"]
+__all__ = ["FlowRole", "ProgressView", "check_roles", "metrics_doors", "open_flow_log"]
 
 LOST_AFTER_S = 10.0
+PATIENT_S = 120.0
+"""How long an append of a flow may wait: a broker that is restarted must not cost the flow a restart as well, and the
+client library keeps the order of what waits, which sending it anew would not."""
 LOOK_AGAIN_S = 0.5
 LOOK_BACK = 2_000
 LOOK_MOST = 5_000
@@ -152,6 +155,16 @@ class ProgressView:
                 self._reader = None
 
 
+def open_flow_log(settings: Settings) -> EventLog:
+    """Open the Kafka log as flows use it: they follow nothing by session, and wait longer for the broker.
+
+    Raises:
+        LogUnavailable: No broker answers, or the topics are not as they must be.
+    """
+    patient = {**settings.kafka, "deliver_s": PATIENT_S}
+    return open_log(settings.log_url, follow=(), kafka=patient, wait_s=START_S)
+
+
 class _MemberView:
     """What the health page of a flow's own process says."""
 
@@ -168,7 +181,8 @@ class _MemberView:
         return [f"flow {flow.name} is not running: {flow.detail}" for flow in self.flows() if not flow.alive]
 
 
-def _check_member(names: tuple[str, ...], addresses: tuple[str, ...], member: int) -> None:
+def _check_member(settings: Settings, names: tuple[str, ...], addresses: tuple[str, ...], member: int) -> None:
+    check_roles(settings)
     unknown = [name for name in names if name not in ALL_FLOWS]
     if unknown or not names:
         raise ValueError(f"no flow {', '.join(unknown) or 'named'}; there are {', '.join(ALL_FLOWS)}")
@@ -189,12 +203,13 @@ class FlowRole:
             ModelMissing: A chosen model is not installed.
             ValueError: No such flow, or `member` has no address.
         """
-        _check_member(names, addresses, member)
-        check_roles(settings)
+        _check_member(settings, names, addresses, member)
         self.settings, self._place = settings, member
         self.traces = open_traces(settings, "-".join(names))
         self._lock = InstanceLock(settings.data_dir, f"flow-{'-'.join(names)}-{member}")
-        self.log = open_log(settings.log_url, follow=(), kafka=settings.kafka)
+        self.log = open_log(
+            settings.log_url, follow=(), kafka={**settings.kafka, "deliver_s": PATIENT_S}, wait_s=START_S
+        )
         self.keys = KeyStore(settings.data_dir / "accounts.sqlite3", key_required=False)
         self._models: Models | None = None
         self._speech: Speech | None = None

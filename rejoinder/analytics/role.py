@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api.app import create_app
 from api.deps import ApiParts
-from eventlog import open_log
+from eventlog import START_S, open_log
 from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.analytics.owner import Analytics
@@ -58,7 +58,7 @@ class AnalyticsRole:
         self._lock = InstanceLock(settings.data_dir / "analytics", "analytics")
         self.required = not settings.loopback if key_required is None else key_required
         try:
-            self.log = open_log(settings.log_url, settings.log_sync, follow=(), kafka=settings.kafka)
+            self.log = open_log(settings.log_url, settings.log_sync, follow=(), kafka=settings.kafka, wait_s=START_S)
             self.keys = KeyStore(settings.data_dir / "accounts.sqlite3", key_required=self.required)
         except EngineError:
             self._lock.release()

@@ -1,7 +1,6 @@
 """The whole engine on a real Apache Kafka."""
 
 import json
-import os
 import time
 import uuid
 from pathlib import Path
@@ -18,7 +17,8 @@ from rejoinder.cli import app
 from rejoinder.settings import Settings
 from schemas.errors import LogUnavailable, OffsetGone
 from schemas.topics import TOPICS
-from tests.kafka.broker import Broker, why_no_java
+from tests.kafka.broker import Broker
+from tests.kafka.finding import need_java
 from tests.support import Follower, complete, open_session, running, say, wait_for
 
 pytestmark = pytest.mark.kafka
@@ -26,12 +26,6 @@ pytestmark = pytest.mark.kafka
 
 def on(kafka_url: str, folder: Path) -> Settings:
     return Settings(_env_file=None, data_dir=folder, port=0, qa_port=0, epoch_s=0.2, log=kafka_url)
-
-
-def need_java() -> None:
-    """Skip a test that starts a broker of its own where none can be had; in CI it fails."""
-    if missing := why_no_java():
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
 
 def answered(follower: Follower) -> int:

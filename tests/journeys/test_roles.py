@@ -1,12 +1,16 @@
 """API and flows in processes of their own, on a real Kafka and a real Chroma server."""
 
+import contextlib
 import gc
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +20,14 @@ import pytest
 from typer.testing import CliRunner
 
 from api.shown import Shown
+from eventlog import open_log
+from eventlog.kafka_client import KafkaOptions, apply_topics
 from rejoinder.cli import app
 from rejoinder.engine import Engine
 from rejoinder.serving import serving
 from rejoinder.settings import Settings
+from tests.kafka.broker import Broker
+from tests.kafka.finding import need_java
 from tests.support import Follower, complete, open_session, say, wait_for
 from tests.vectors import vector_server
 
@@ -246,3 +254,42 @@ def test_documents_are_found_by_words_while_the_vector_server_is_away(vectors: s
         reader.close()
     with pytest.raises(LogUnavailable, match="no Chroma server answers"):
         KnowledgeStore(tmp_path, embedder, server="http://127.0.0.1:9")
+
+
+def test_a_broker_that_is_away_for_a_while_does_not_cost_the_flows_a_restart(vectors: str, tmp_path: Path) -> None:
+    need_java()
+    broker = Broker(tmp_path / "broker").start()
+    try:
+        apply_topics(KafkaOptions(broker.address, partitions=2))
+        settings = settings_of(f"kafka://{broker.address}", vectors, tmp_path / "data")
+        with api(settings) as client, flows(settings, *ALL) as child:
+            wait_for(lambda: ready(client), 60)
+            session = open_session(client)
+            stopped = threading.Event()
+
+            def talk() -> None:
+                """Keep records on their way through the flows while the broker goes."""
+                for number in itertools.count():
+                    if stopped.is_set():
+                        return
+                    with contextlib.suppress(httpx.HTTPError):
+                        say(client, session, (f"t{number}", "me", number, number + 0.5, f"Line {number}."))
+
+            talking = threading.Thread(target=talk, daemon=True)
+            talking.start()
+            wait_for(lambda: len(client.get(f"/api/sessions/{session}/captions").json()["captions"]) > 20, 60)
+            broker.kill()
+            opening = ThreadPoolExecutor(1).submit(open_log, settings.log_url, follow=(), wait_s=60)
+            # Longer than an append of the API waits, and than one try to open the log takes.
+            assert not stopped.wait(12)
+            broker.start()
+            opening.result(60).close()
+            stopped.set()
+            talking.join(30)
+            asked = ("q1", "ann", 9_000, 9_003, "How many planets are there?")
+            wait_for(lambda: say(client, session, asked).status_code == 202, 60)
+            wait_for(lambda: complete(client, session) == 1, 60)
+            assert child.poll() is None
+        assert "flows_stopped_by_fault" not in (settings.data_dir / f"{ALL[0]}.out").read_text()
+    finally:
+        broker.stop()

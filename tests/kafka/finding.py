@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.kafka.broker import VERSION, Broker, why_no_java
 
 GIVEN = os.environ.get("REJOINDER_TEST_KAFKA", "")
@@ -41,3 +43,9 @@ def real_kafka(folder: Path) -> Iterator[tuple[str, str]]:
             broker.stop()
     else:
         raise LookupError(f"no real Kafka: REJOINDER_TEST_KAFKA is not set, Docker does not run, {missing}")
+
+
+def need_java() -> None:
+    """Skip a test that starts a broker of its own where none can be had; in CI it fails."""
+    if missing := why_no_java():
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
