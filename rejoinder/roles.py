@@ -207,9 +207,7 @@ class FlowRole:
         self.settings, self._place = settings, member
         self.traces = open_traces(settings, "-".join(names))
         self._lock = InstanceLock(settings.data_dir, f"flow-{'-'.join(names)}-{member}")
-        self.log = open_log(
-            settings.log_url, follow=(), kafka={**settings.kafka, "deliver_s": PATIENT_S}, wait_s=START_S
-        )
+        self.log = open_flow_log(settings)
         self.keys = KeyStore(settings.data_dir / "accounts.sqlite3", key_required=False)
         self._models: Models | None = None
         self._speech: Speech | None = None
