@@ -1,7 +1,6 @@
 """Commands for what the log keeps: replay, compare, shadow, export and import."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -195,13 +194,14 @@ def shadow(
     from rejoinder.replay.replaying import shadow as run_beside
     from rejoinder.replay.runs import Run, Runs, new_name
     from rejoinder.replay.variant import variant_of
+    from rejoinder.stopping import Stopping
     from rejoinder.telemetry import set_up_logging
     from schemas.errors import EngineError
 
     set_up_logging(settings.log_level, settings.log_format)
-    ended = threading.Event()
+    ended = Stopping()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: ended.tell())
     with _source(settings) as trunk:
         try:
             variant = variant_of(settings, set_ or [])

@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 
 import structlog
+
+from rejoinder.stopping import Stopping
 
 __all__ = ["Supervisor", "free_addresses"]
 
@@ -43,7 +44,7 @@ class Supervisor:
         """Run ``command(member, addresses)`` for each member."""
         self._command, self._members = command, members
         self._children: list[subprocess.Popen[bytes]] = []
-        self._stopping = threading.Event()
+        self._stopping = Stopping()
         self.restarts = 0
 
     def pids(self) -> list[int]:
@@ -53,7 +54,7 @@ class Supervisor:
     def run(self) -> None:
         """Run until `stop`; blocks."""
         quick = 0
-        while not self._stopping.is_set():
+        while not self._stopping.wait():
             began = time.monotonic()
             addresses = free_addresses(self._members) if self._members > 1 else []
             self._children = [
@@ -61,8 +62,8 @@ class Supervisor:
                 for member in range(self._members)
             ]
             ended = self._watch()
-            self._end_all(signal.SIGTERM if self._stopping.is_set() else signal.SIGKILL)
-            if self._stopping.is_set():
+            self._end_all(signal.SIGTERM if self._stopping.wait() else signal.SIGKILL)
+            if self._stopping.wait():
                 return
             self.restarts += 1
             quick = 0 if time.monotonic() - began > STEADY_S else quick + 1
@@ -92,8 +93,8 @@ class Supervisor:
                 child.wait()
 
     def stop(self) -> None:
-        """End the members in order, with a last snapshot."""
-        self._stopping.set()
+        """End the members in order, with a last snapshot; for signal handlers and threads alike."""
+        self._stopping.tell()
 
 
 def own_command(*arguments: str) -> list[str]:
