@@ -84,16 +84,17 @@ class _Session:
     tracks: dict[str, _Track] = field(default_factory=dict)
     language: str = ""
     people: frozenset[str] = frozenset()
-    touched_s: float = 0.0
+    sound_at_s: float = 0.0
     closed_s: float | None = None
     arrived_s: float = field(default_factory=time.monotonic)
+    sound_came_s: float = field(default_factory=time.monotonic)
 
     def time_s(self) -> float:
-        """Give the session's own time: the producer time of its last record and what passed since it came.
+        """Give the session's own time: the producer time of its last sound and what passed since it came.
 
         A recording that is played into the log again carries old times; its pauses are still as long as they were.
         """
-        return self.touched_s + time.monotonic() - self.arrived_s
+        return self.sound_at_s + time.monotonic() - self.sound_came_s
 
     def speaks(self, name: str) -> bool:
         """Say whether somebody speaks on a track."""
@@ -140,10 +141,13 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
             session = self.sessions.get(record.session_id)
             if session is None:
                 session = self.sessions[record.session_id] = _Session(self.hearing.tracks.initial())
-            session.touched_s, session.arrived_s = arrived.at_s, time.monotonic()
-            self._tick(session, arrived.at_s, out)
+            session.arrived_s = time.monotonic()
             match record:
                 case AudioChunk():
+                    # Sound alone moves time on: what else is told of a meeting may bear another machine's clock, and
+                    # would end in the middle of a word what is being said.
+                    session.sound_at_s, session.sound_came_s = arrived.at_s, session.arrived_s
+                    self._tick(session, arrived.at_s, out)
                     self._chunk(session, arrived, out)
                 case MeetingOpened():
                     session.language = record.language
@@ -280,7 +284,7 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
         out: list[Record | Mark] = []
         if self.hearing.finishing:
             for session in self.sessions.values():
-                self._tick(session, session.touched_s + 2 * self.hearing.stalled_s, out)
+                self._tick(session, session.sound_at_s + 2 * self.hearing.stalled_s, out)
             while any(track.jobs for session in self.sessions.values() for track in session.tracks.values()):
                 self._drain(out)
                 time.sleep(DRAIN_MS / 1000)
@@ -318,8 +322,8 @@ class CaptionsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[str, 
 
     def _restore(self, session_id: str, packed: bytes) -> None:
         tracks: dict[str, Any]
-        order, tracks, language, people, touched_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own snapshot
-        session = _Session(order, {}, language, people, touched_s, closed_s)
+        order, tracks, language, people, sound_at_s, closed_s = pickle.loads(packed)  # noqa: S301 - our own snapshot
+        session = _Session(order, {}, language, people, sound_at_s, closed_s)
         self.sessions[session_id] = session
         for name, (heard, transcription, places, waiting) in tracks.items():
             log = self._sound_log(session_id, name)
@@ -341,5 +345,5 @@ def _packed(session: _Session) -> bytes:
             order = order.having(name, replace(order.track(name), waiting=()))
         activity = replace(track.activity, rest=NO_SAMPLES)
         tracks[name] = (activity, track.transcription, track.sound.places, waiting)
-    whole = (order, tracks, session.language, session.people, session.touched_s, session.closed_s)
+    whole = (order, tracks, session.language, session.people, session.sound_at_s, session.closed_s)
     return pickle.dumps(whole, pickle.HIGHEST_PROTOCOL)

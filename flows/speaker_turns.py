@@ -143,9 +143,10 @@ class SpeakerTurnsLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, dict[s
             if session is None:
                 session = self.sessions[record.session_id] = _Session(self.voices.tracks.initial())
             session.touched_s = arrived.at_s
-            self._tick(session, arrived.at_s)
             match record:
                 case AudioChunk():
+                    # Sound alone moves time on; see `flows.captions`.
+                    self._tick(session, arrived.at_s)
                     self._chunk(session, arrived)
                 case MeetingOpened():
                     session.owner = record.owner_id

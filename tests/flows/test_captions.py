@@ -219,6 +219,25 @@ def test_a_flow_that_stops_in_the_middle_of_a_word_loses_and_doubles_nothing(
     assert len({one.caption_id for one in finals(log)}) == 3
 
 
+def test_a_meeting_event_with_another_clock_ends_nothing_that_is_being_said(
+    log: EventLog, tmp_path: Path, live: Callable[..., Speech]
+) -> None:
+    sound, middle = chunks(room(FIRST)), int((1.0 * 16_000 + len(say(FIRST)) / 2) / CHUNK)
+    speech = live(**PATIENT)
+    runner = runner_of(log, tmp_path / "recovery", speech.hearing)
+    runner.start()
+    send(log, sound[:middle])
+    wait_for(lambda: settled(log, runner, speech), 60)
+    # Its clock is years ahead of the one by which the sound was sent.
+    opened = MeetingOpened(session_id="s", event_id="opened", created_at=datetime.now(UTC), owner_id="me")
+    log.append([new_record("meeting", opened)])
+    wait_for(lambda: settled(log, runner, speech), 60)
+    send(log, sound[middle:])
+    wait_for(lambda: finals(log) and settled(log, runner, speech), 60)
+    runner.stop()
+    assert [plain(one.text) for one in finals(log)] == [plain(FIRST)]
+
+
 def test_a_snapshot_holds_no_sound(log: EventLog, tmp_path: Path, live: Callable[..., Speech]) -> None:
     speech = live()
     runner = runner_of(log, tmp_path / "recovery", speech.hearing)
