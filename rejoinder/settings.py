@@ -140,8 +140,10 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="Stretches of speech written down for good at the same time, a CPU thread each; guesses have as "
-        "many of their own.",
+        description="Stretches of speech written down for good at the same time; guesses have as many of their own.",
+    )
+    speech_threads: int = Field(
+        2, ge=1, le=64, description="CPU threads that work on one stretch of speech together; on a GPU they do nothing."
     )
     speech_beam: int = Field(1, ge=1, le=10, description="Width of the search for the best final text; 1 = greedy.")
     speech_pause_s: float = Field(0.45, ge=0.2, le=3, description="A pause this long ends a caption, seconds.")

@@ -58,7 +58,8 @@ def speech_shelf(settings: Settings) -> ModelShelf:
             raise ModelMissing(str(error)) from None
         # A guess by this model is under way beside a final.
         calls = settings.speech_workers * (2 if settings.speech_partials else 1)
-        options = WhisperOptions(device.kind, device.precision, calls, beam=settings.speech_beam)
+        threads, beam = settings.speech_threads, settings.speech_beam
+        options = WhisperOptions(device.kind, device.precision, calls, threads, beam)
         return load_whisper(weights, options)
 
     def find(name: str) -> Weights:
