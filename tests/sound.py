@@ -141,10 +141,23 @@ def give_up_storing(log: Path, monkeypatch: pytest.MonkeyPatch, times: int = 2) 
     locked.close()
 
 
+def hiss(seconds: float, rate: int) -> bytes:
+    """Give noise as PCM16: no part of it is like another."""
+    return np.random.default_rng(1).normal(0, 6_000, int(seconds * rate)).clip(-32_000, 32_000).astype("<i2").tobytes()
+
+
 def loud_s(found: list[AudioChunk]) -> float:
     """Give how much of a track is no silence; checks that its numbers and samples go on."""
     samples = np.frombuffer(whole(found), "<i2").astype(float) if found else np.zeros(0)
     return float((samples[: len(samples) // 320 * 320].reshape(-1, 320).std(axis=1) > 1_000).sum() * 0.02)
+
+
+def said_again_s(found: list[AudioChunk]) -> float:
+    """Give how much of what is no silence lies there twice, byte by byte; what a receiver makes up is never alike."""
+    samples = np.frombuffer(whole(found), "<i2")
+    frames = samples[: len(samples) // 160 * 160].reshape(-1, 160)  # sound comes in multiples of 10 ms
+    loud = [frame.tobytes() for frame in frames if frame.astype(float).std() > 1_000]
+    return (len(loud) - len(set(loud))) * 0.01
 
 
 def whole(found: list[AudioChunk]) -> bytes:

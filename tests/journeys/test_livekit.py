@@ -3,7 +3,7 @@
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from tests.journeys.test_kafka import need_java
 from tests.kafka.broker import Broker
 from tests.livekit_server.server import LiveKitServer, speaking
 from tests.models.test_speech import plain
-from tests.sound import chunks, give_up_storing, loud_s, tone, whole
+from tests.sound import chunks, give_up_storing, hiss, loud_s, said_again_s, tone, whole
 from tests.support import open_session, running, wait_for
 
 QUIET = {"speech_model": "off", "speakers": "off"}
@@ -32,9 +32,9 @@ def server(livekit_program: Path, tmp_path: Path) -> Iterator[LiveKitServer]:
     started.stop()
 
 
-def _say(folder: Path, seconds: float) -> str:
+def _say(folder: Path, seconds: float, sound: Callable[[float, int], bytes] = tone) -> str:
     file = folder / f"{seconds:g}.pcm"
-    file.write_bytes(tone(seconds, 48_000))
+    file.write_bytes(sound(seconds, 48_000))
     return f"say {file}"
 
 
@@ -196,12 +196,14 @@ def test_sound_whose_storing_was_given_up_and_that_arrived_is_stored_once(
         session = open_session(client)
         with speaking(client, session, "ann") as ann:
             _heard(settings.log_url, session)
-            ann.begin(_say(tmp_path, 6.0))
+            ann.begin(_say(tmp_path, 6.0, hiss))
             wait_for(lambda: _loud_s(settings.log_url, session) > 0.5)
             give_up_storing(folder / "log.sqlite3", monkeypatch)
             ann.done()
             wait_for(lambda: _loud_s(settings.log_url, session) > 5.8)
-    assert 5.8 < _loud_s(settings.log_url, session) < 6.2
+    # On a busy machine the receiver makes sound up where a packet is late: longer, and no repetition.
+    assert 5.8 < _loud_s(settings.log_url, session) < 6.8
+    assert said_again_s(chunks(settings.log_url, session)) == 0
     assert {one.gap_samples for one in chunks(settings.log_url, session)} == {0}
 
 
