@@ -72,6 +72,7 @@ DASHBOARD: dict[str, str] = {
     "sessions": with_parts() + "SELECT period, count(*) AS sessions FROM mine GROUP BY period ORDER BY period",
     "talk": with_parts(SPOKEN)
     + """SELECT period, sum(words)::BIGINT AS words, sum(length_s) / 60 AS minutes,
+        sum(user_talk_s) / 60 AS user_minutes,
         median(user_talk_s / nullif(talk_s, 0)) AS talk_ratio_p50,
         median(60.0 * user_words / nullif(user_talk_s, 0)) AS user_wpm_p50, count(*) AS n
         FROM spoken GROUP BY period ORDER BY period""",
@@ -91,12 +92,8 @@ DASHBOARD: dict[str, str] = {
     + f"""SELECT reason, count(*) AS answers FROM answered WHERE outcome = 'failed' AND reason NOT IN {_NOT_FAULTS}
         GROUP BY reason ORDER BY answers DESC, reason LIMIT 20""",
     "nudges": with_parts()
-    + """, own AS (SELECT sum(u.end_s - u.start_s) / 3600 AS hours FROM facts.utterances u JOIN mine USING (session_id)
-            WHERE u.run_id = 'live' AND u.is_user)
-        SELECT n.kind, count(*) AS nudges, count(DISTINCT n.session_id) AS sessions,
-            count(*) / nullif(any_value(own.hours), 0) AS per_hour, any_value(own.hours) AS hours
-        FROM facts.nudges n JOIN mine USING (session_id), own WHERE n.run_id = 'live'
-        GROUP BY n.kind ORDER BY nudges DESC, n.kind""",
+    + """SELECT n.kind, count(*) AS nudges, count(DISTINCT n.session_id) AS sessions FROM facts.nudges n
+        JOIN mine USING (session_id) WHERE n.run_id = 'live' GROUP BY n.kind ORDER BY nudges DESC, n.kind""",
     "topics": with_parts()
     + """SELECT n.text AS topic, count(DISTINCT n.session_id) AS sessions FROM facts.notes n JOIN mine USING (session_id)
         WHERE n.run_id = 'live' AND n.kind = 'topic' AND NOT n.dropped

@@ -78,10 +78,10 @@ function tiles(board) {
   $("tiles").replaceChildren(...shown.map(([name, value, note]) => html("div", { class: "tile" }, html("dt", {}, name), html("dd", {}, value, html("small", {}, note)))));
 }
 
-function hints(rows) {
-  const told = sum(rows, "nudges"), hours = rows[0]?.hours ?? null;
+function hints(rows, hours) {
+  const told = sum(rows, "nudges");
   const note = !told ? "Hints are given where REJOINDER_NUDGES is on." : hours ? `${told} in ${short(hours)} h of your talk: ${short(told / hours)} an hour` : `${told}`;
-  charts.nudges.show(rows.map((row) => ({ ...row, kind: row.kind.replace("_", " ") })), note);
+  charts.nudges.show(rows.map((row) => ({ ...row, kind: row.kind.replace("_", " "), per_hour: hours ? row.nudges / hours : null })), note);
 }
 
 async function board(mine) {
@@ -91,7 +91,7 @@ async function board(mine) {
   tiles(found);
   for (const name of ["sessions", "questions", "latency", "talk"]) charts[name].show(named(filled(found[name])));
   charts.pace.show(named(filled(found.talk)));
-  hints(found.nudges);
+  hints(found.nudges, sum(found.talk, "user_minutes") / 60);
   charts.topics.show(found.topics.slice(0, 10));
   charts.tokens.show(found.answers_by.map((one) => ({ ...one, by: one.model || one.mode })));
   for (const name of ["cost", "feedback"]) charts[name === "cost" ? name : "ratings"].show(named(filled(found[name])));

@@ -142,16 +142,17 @@ def test_ratings_and_cost_are_told_and_what_has_no_price_is_said(board: Page, cl
 
 
 def test_hints_are_told_by_kind_and_by_hour_of_the_users_own_talk(board: Page, client: httpx.Client) -> None:
-    found = client.get("/api/analytics/dashboard").json()["nudges"]
+    told = client.get("/api/analytics/dashboard").json()
+    found, hours = told["nudges"], sum(one["user_minutes"] for one in told["talk"]) / 60
     # Four in each of 26 sessions; the hours are those in which the user speaks.
     assert sum(one["nudges"] for one in found) == 104
     hints = board.locator("figure", has_text="Hints on your talk")
-    expect(hints.locator(".note")).to_contain_text(f"104 in {found[0]['hours']:.1f} h of your talk")
+    expect(hints.locator(".note")).to_contain_text(f"104 in {hours:.1f} h of your talk: {104 / hours:.0f} an hour")
     expect(hints.locator("svg rect")).to_have_count(len(found))
     hints.locator("summary").click()
     first = hints.locator("tbody tr").first
     expect(first).to_contain_text(found[0]["kind"].replace("_", " "))
-    expect(first).to_contain_text(str(found[0]["nudges"]))
+    expect(first.locator("td")).to_have_text([str(found[0]["nudges"]), f"{found[0]['nudges'] / hours:.2g}"])
     board.locator("#range").select_option("7")
     expect(hints.locator(".note")).not_to_contain_text("104")
 

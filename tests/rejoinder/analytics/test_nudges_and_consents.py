@@ -38,21 +38,25 @@ def consents(client: httpx.Client, session: str, *, given: bool) -> None:
     client.post(f"/api/sessions/{session}/consents", json={"consents": [body]}).raise_for_status()
 
 
-def test_hints_and_consents_are_there_live_equal_after_a_rebuild_and_gone_with_their_session(
+def test_hints_and_consents_are_there_live_gone_with_their_session_and_equal_after_a_rebuild(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings = settings.model_copy(update={"nudges": True, "llm": "off"})
     with running(settings) as client:
         ready(client)
-        session = open_session(client)
-        consents(client, session, given=True)
-        say(client, session, ("c1", "me", 0, 10, "word " * 60)).raise_for_status()
+        session, erased = open_session(client), open_session(client)
+        for one in (session, erased):
+            consents(client, one, given=True)
+            say(client, one, ("c1", "me", 0, 10, "word " * 60)).raise_for_status()
+        wait_for(lambda: rows(client, NUDGES) == [["fast", False, 1]] * 2)
+        client.delete(f"/api/sessions/{erased}").raise_for_status()
         wait_for(lambda: rows(client, NUDGES) == [["fast", False, 1]])
         consents(client, session, given=False)
         told = [["coaching", "me", True, "click"], ["coaching", "me", False, "click"]]
         wait_for(lambda: rows(client, CONSENTS) == told)
-        (hint,) = client.get("/api/analytics/dashboard").json()["nudges"]
-        assert (hint["kind"], hint["nudges"], hint["per_hour"]) == ("fast", 1, 360)
+        board = client.get("/api/analytics/dashboard").json()
+        assert board["nudges"] == [{"kind": "fast", "nudges": 1, "sessions": 1}]
+        assert [one["user_minutes"] for one in board["talk"]] == [10 / 60]
     before = content(settings)
     log = SqliteLog(settings.data_dir / "log.sqlite3")
     assert all(one.same for one in rebuild(settings, log))
@@ -61,10 +65,6 @@ def test_hints_and_consents_are_there_live_equal_after_a_rebuild_and_gone_with_t
     done = command("export", "--parquet", str(tmp_path / "all"), "--data-dir", str(settings.data_dir))
     assert done.exit_code == 0, done.output
     assert {"nudges.parquet", "consents.parquet"} <= {file.name for file in (tmp_path / "all").iterdir()}
-    with running(settings) as client:
-        ready(client)
-        client.delete(f"/api/sessions/{session}").raise_for_status()
-        wait_for(lambda: rows(client, NUDGES) == rows(client, CONSENTS) == [])
 
 
 def test_names_and_words_of_a_consent_stay_in_the_ledger_even_where_texts_are_kept(tmp_path: Path) -> None:
