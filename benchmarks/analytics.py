@@ -160,6 +160,8 @@ def fill(store: AnalyticsStore, sessions: int) -> None:
            " 'topic ' || (n * i % 70) AS text", count=UTTERANCES // 10)  # fmt: skip
     insert("feedback", "n, i", f"{answered}, CASE WHEN (n + i) % 4 = 0 THEN 'wrong' ELSE 'useful' END AS verdict,"
            " 0 AS comment_chars", "i * 60 + 9", QUESTIONS)  # fmt: skip
+    insert("nudges", "n, i", "'h' || i AS nudge_id, CASE WHEN i % 2 = 0 THEN 'fast' ELSE 'long' END AS kind,"
+           " 150.0 AS measured, 1 AS utterances, i * 300.0 AS at_s", "i * 300", 6)  # fmt: skip
     store.set_prices([("prompt_tokens", "m", 2e-6, "EUR"), ("answer_tokens", "m", 8e-6, "EUR"),
                       ("audio_seconds", "", 1e-4, "EUR")])  # fmt: skip
 

@@ -30,7 +30,7 @@ logger = structlog.get_logger("flows")
 
 ANALYTICS_TOPICS = (
     "meeting", "captions", "speaker-turns", "utterances", "questions", "memory", "answers", "usage", "progress",
-    "dead-letters", "feedback",
+    "dead-letters", "nudges", "feedback",
 )  # fmt: skip
 """All but `audio`: its records are samples, which say nothing that captions, turns and usage do not say shorter."""
 NAME = "analytics"

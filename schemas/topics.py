@@ -32,7 +32,7 @@ class Topic:
     Attributes:
         name: As in the log.
         holds: The record type, or the union told apart by ``type``.
-        written_by: The flow that writes it, or "api".
+        written_by: The flow that writes it, or "api"; "nobody yet" = it is kept for a meter that is not built.
         retention_s: How long records are kept after they were written; None = until the session is erased.
         note: What it is for, one line.
     """
@@ -59,7 +59,7 @@ TOPICS: dict[str, Topic] = {
         Topic("questions", QuestionRecord, "questions", None, "what was asked; the api adds what clients ask"),
         Topic("memory", MemoryUpdate, "memory", None, "lines kept and notes changed"),
         Topic("answers", AnswerRecord, "answers", None, "answer deltas, answers, failures"),
-        Topic("usage", Usage, "usage", None, "metered seconds and tokens"),
+        Topic("usage", Usage, "nobody yet", None, "metered seconds and tokens"),
         Topic("progress", ProgressRecord, "every flow", HOUR_S, "how far flows in processes of their own have come"),
         Topic("dead-letters", DeadLetterRecord, "every flow", 30 * DAY_S, "records that could not be processed"),
         Topic("nudges", Nudge, "nudges", None, "hints to the user about their own talk, while it goes on"),

@@ -55,4 +55,19 @@ ALTER TABLE facts.captions ADD COLUMN heard BOOLEAN;
 CREATE TABLE keeping.prices(what VARCHAR, model VARCHAR, per_unit DOUBLE, currency VARCHAR, PRIMARY KEY (what, model));
 """
 
-SCRIPTS: tuple[str, ...] = (_FIRST, _FEEDBACK_AND_PRICES)
+_BEFORE = (
+    "sessions", "participants", "captions", "audio_gaps", "caption_lag", "speaker_turns", "utterances", "questions",
+    "withdrawals", "answers", "answer_texts", "notes", "meeting_events", "usage", "feedback", "dead_letters",
+    "flow_lag",
+)  # fmt: skip
+_WITHOUT_RUNS = "".join(f"DELETE FROM facts.{table} WHERE run_id <> 'live';\n" for table in _BEFORE)  # noqa: S608
+_NUDGES_AND_CONSENTS = f"""
+CREATE TABLE facts.nudges({_ROW}, nudge_id VARCHAR, {_ORDER}, kind VARCHAR, measured DOUBLE, utterances BIGINT,
+    at_s DOUBLE);
+CREATE TABLE facts.consents({_ROW}, consent_id VARCHAR, purpose VARCHAR, {_ORDER}, participant_id VARCHAR,
+    given BOOLEAN, method VARCHAR);
+DELETE FROM keeping.reached WHERE run_id <> 'live' OR place LIKE 'meeting/%';
+{_WITHOUT_RUNS}"""  # noqa: S608 - our own tables
+"""Consents lie on a topic that was read before without them: it is read once more, and every run is loaded anew."""
+
+SCRIPTS: tuple[str, ...] = (_FIRST, _FEEDBACK_AND_PRICES, _NUDGES_AND_CONSENTS)

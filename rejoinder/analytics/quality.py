@@ -48,8 +48,11 @@ def _part(name: str, kind: str, note: str, fails: str, origin: str, most: float 
 
 
 CHECKS: tuple[Check, ...] = (
-    *(_unique(table) for table in ("sessions", "utterances", "questions", "answers")),
-    *(_in_session(table) for table in ("utterances", "questions", "answers", "participants")),
+    *(_unique(table) for table in ("sessions", "utterances", "questions", "answers", "nudges", "consents")),
+    *(
+        _in_session(table)
+        for table in ("utterances", "questions", "answers", "participants", "nudges", "consents")
+    ),
     _part(
         "question_of_answers", "reference", "the question revision of each answer is known", "asked_at IS NULL",
         "answers WHERE run_id = 'live'",
@@ -63,6 +66,10 @@ CHECKS: tuple[Check, ...] = (
     _part(
         "first_words_of_answers", "null", "answers that were completed have a time of their first words",
         "first_words_ms IS NULL", "answers WHERE run_id = 'live' AND outcome = 'answered'", 0.01,
+    ),
+    _part(
+        "measured_of_nudges", "null", "each hint has the figure behind it; only a missing result has none",
+        "measured IS NULL AND kind <> 'no_result'", "facts.nudges",
     ),
     _part("closed_after_opened", "time", "no session ends before it begins", "closed_at < opened_at", "sessions"),
     _part(

@@ -72,6 +72,7 @@ DASHBOARD: dict[str, str] = {
     "sessions": with_parts() + "SELECT period, count(*) AS sessions FROM mine GROUP BY period ORDER BY period",
     "talk": with_parts(SPOKEN)
     + """SELECT period, sum(words)::BIGINT AS words, sum(length_s) / 60 AS minutes,
+        sum(user_talk_s) / 60 AS user_minutes,
         median(user_talk_s / nullif(talk_s, 0)) AS talk_ratio_p50,
         median(60.0 * user_words / nullif(user_talk_s, 0)) AS user_wpm_p50, count(*) AS n
         FROM spoken GROUP BY period ORDER BY period""",
@@ -90,6 +91,9 @@ DASHBOARD: dict[str, str] = {
     "failures": with_parts(ANSWERED)
     + f"""SELECT reason, count(*) AS answers FROM answered WHERE outcome = 'failed' AND reason NOT IN {_NOT_FAULTS}
         GROUP BY reason ORDER BY answers DESC, reason LIMIT 20""",
+    "nudges": with_parts()
+    + """SELECT n.kind, count(*) AS nudges, count(DISTINCT n.session_id) AS sessions FROM facts.nudges n
+        JOIN mine USING (session_id) WHERE n.run_id = 'live' GROUP BY n.kind ORDER BY nudges DESC, n.kind""",
     "topics": with_parts()
     + """SELECT n.text AS topic, count(DISTINCT n.session_id) AS sessions FROM facts.notes n JOIN mine USING (session_id)
         WHERE n.run_id = 'live' AND n.kind = 'topic' AND NOT n.dropped

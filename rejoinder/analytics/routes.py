@@ -115,7 +115,7 @@ def analytics_router(
 
     @router.get("/dashboard")
     async def dashboard(asked: Wanted) -> Any:
-        """Your sessions in a time range: counts, questions, waiting times, talk, topics, usage, by period."""
+        """Your sessions in a time range: counts, questions, waiting times, talk, hints, topics, usage, by period."""
         found = await _run(lambda: tables(DASHBOARD, asked.arguments()))
         return {"range": range_of(asked), **found}
 

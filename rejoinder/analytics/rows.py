@@ -8,6 +8,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.feedback import Feedback
 from schemas.meeting import (
     AgendaMoved,
+    Consent,
     MeetingClosed,
     MeetingNoted,
     MeetingOpened,
@@ -17,6 +18,7 @@ from schemas.meeting import (
     ScreenShared,
 )
 from schemas.memory import MemoryUpdate
+from schemas.nudges import Nudge
 from schemas.progress import FlowBeat
 from schemas.questions import Question, QuestionWithdrawn
 from schemas.speech import AudioGap, Caption, SpeakerTurn, TranscriptionLag, Utterance
@@ -50,6 +52,7 @@ class Rows:
             ScreenShared: self._shared,
             AgendaMoved: self._agenda,
             MeetingNoted: self._noted,
+            Consent: self._consent,
             Caption: self._caption,
             AudioGap: self._gap,
             TranscriptionLag: self._late,
@@ -61,6 +64,7 @@ class Rows:
             Answer: self._answer,
             AnswerFailed: self._failed,
             MemoryUpdate: self._memory,
+            Nudge: self._nudge,
             Usage: self._usage,
             DeadLetter: self._letter,
             Feedback: self._feedback,
@@ -117,6 +121,13 @@ class Rows:
 
     def _noted(self, one: MeetingNoted, at: float) -> None:
         self._event(one, at, None, one.name)
+
+    def _consent(self, one: Consent, at: float) -> None:
+        # Names, the words of whoever recorded it and the notice stay in the ledger alone.
+        order = 0, at, one.event_id
+        said = one.participant_id, one.given, one.method
+        for purpose in one.purposes:
+            self._put("consents", one.session_id, one.event_id, purpose, *order, *said)
 
     def _caption(self, one: Caption, at: float) -> None:
         text, order = one.text, 1 + one.revision if one.final else 0
@@ -184,6 +195,10 @@ class Rows:
             self._put("notes", one.session_id, note.note_id, *order, note.kind, len(note.utterance_ids), False, text)
         for note_id in set(one.notes_dropped) - put.keys():
             self._put("notes", one.session_id, note_id, *order, None, None, True, None)
+
+    def _nudge(self, one: Nudge, at: float) -> None:
+        order, spoken = (0, at, one.event_id), len(one.utterance_ids)
+        self._put("nudges", one.session_id, one.event_id, *order, one.kind, one.measured, spoken, one.at_s)
 
     def _usage(self, one: Usage, at: float) -> None:
         order = 0, at, one.event_id

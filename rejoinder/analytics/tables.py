@@ -100,6 +100,8 @@ TABLES: dict[str, Table] = {
         ),
         _last("notes", "note_id", "kind utterances:int dropped:bool text"),
         _last("meeting_events", "meeting_event_id", "type participant_id at_s:float name active:bool"),
+        _last("consents", "consent_id purpose", "participant_id given:bool method"),
+        _last("nudges", "nudge_id", "kind measured:float utterances:int at_s:float"),
         _last("usage", "usage_id", "what amount:float model cause_id"),
         _last("feedback", "answer_id", "verdict comment_chars:int comment"),
         _last("dead_letters", "dead_letter_id", "topic log_offset:int flow reason"),

@@ -159,7 +159,7 @@ DESCRIBED: dict[str, tuple[str, dict[str, str]]] = {
         | {
             "note_id": "the note",
             "made_at": _MADE,
-            "kind": "fact, commitment, name, number, topic or open_question",
+            "kind": "fact, commitment, decision, name, number, topic or open_question",
             "utterances": "utterances that support it",
             "text": "a topic's text; of other kinds null unless texts are kept (REJOINDER_ANALYTICS_TEXTS)",
         },
@@ -177,13 +177,39 @@ DESCRIBED: dict[str, tuple[str, dict[str, str]]] = {
             "active": "for shared: shown or taken away",
         },
     ),
+    "consents": (
+        "one purpose of one entry of the consent ledger, without names and words; the ledger itself decides",
+        _SHARED
+        | {
+            "consent_id": "the entry; it has a row for each of its purposes",
+            "purpose": "audio, captions, coaching, voice or remembering",
+            "recorded_at": "when it was recorded, UTC; the newest of a person for a purpose holds",
+            "participant_id": "who: a participant, or the name under which a caption tool knows a speaker",
+            "given": "whether they agreed; false = they refused or withdrew",
+            "method": "how they said so: told, spoken, written, click or invitation",
+        },
+    ),
+    "nudges": (
+        "one hint to the user about their own talk, given while it went on",
+        _SHARED
+        | {
+            "nudge_id": "the hint",
+            "made_at": _MADE,
+            "kind": "what stood out: long, fillers, fast, slow, no_result, short or talk_ratio",
+            "measured": "the figure behind it: seconds for long and short, fillers in 100 words, words a minute for "
+            "fast and slow, the user's share (0-1) for talk_ratio; null for no_result",
+            "utterances": "utterances of the answer it is about",
+            "at_s": "where the words end that it rests on, seconds into the session",
+        },
+    ),
     "usage": (
         "one metered amount",
         _SHARED
         | {
             "usage_id": "the measurement",
             "made_at": _MADE,
-            "what": "prompt_tokens, answer_tokens, audio_seconds (speech written down here), or what a meter reports",
+            "what": "prompt_tokens, answer_tokens or audio_seconds (speech written down here); "
+            "caption_count and answer_count are for a meter that is not built",
             "amount": "how much; null when the model's server did not tell",
             "model": "the model; empty for sound",
             "cause_id": "the record that was metered: answer or caption",

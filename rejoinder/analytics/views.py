@@ -83,6 +83,11 @@ _SQL: dict[str, str] = {
     "meeting_events": """
         SELECT run_id, session_id, meeting_event_id, made_at, type, participant_id, at_s, name, active
         FROM facts.meeting_events""",
+    "consents": """
+        SELECT run_id, session_id, consent_id, purpose, made_at AS recorded_at, participant_id, given, method
+        FROM facts.consents""",
+    "nudges": """
+        SELECT run_id, session_id, nudge_id, made_at, kind, measured, utterances, at_s FROM facts.nudges""",
     "usage": f"""
         SELECT u.run_id, u.session_id, u.usage_id, u.made_at, u.what, u.amount, u.model, u.cause_id,
             u.amount * p.per_unit AS cost, p.currency

@@ -19,6 +19,7 @@ const charts = {
     series: [{ key: "first_words_p50_ms", label: "p50" }, { key: "first_words_p90_ms", label: "p90" }, { key: "first_words_p99_ms", label: "p99" }] }),
   talk: new Chart($("charts"), { title: "Your part of the talk", form: "lines", x: "period", format: percent, series: [{ key: "talk_ratio_p50", label: "median share" }] }),
   pace: new Chart($("charts"), { title: "Your words per minute", form: "lines", x: "period", series: [{ key: "user_wpm_p50", label: "words/min" }] }),
+  nudges: new Chart($("charts"), { title: "Hints on your talk", form: "across", x: "kind", series: [{ key: "nudges", label: "hints" }, { key: "per_hour", label: "in an hour of your talk" }] }),
   topics: new Chart($("charts"), { title: "Topics", form: "across", x: "topic", series: [{ key: "sessions", label: "sessions" }] }),
   tokens: new Chart($("charts"), { title: "Answers by model", form: "across", x: "by", series: [{ key: "answers", label: "answers" }, { key: "prompt_tokens", label: "prompt tokens" }, { key: "answer_tokens", label: "answer tokens" }] }),
   usage: new Chart($("charts"), { title: "Usage", form: "across", x: "what", series: [{ key: "amount", label: "amount" }] }),
@@ -77,6 +78,12 @@ function tiles(board) {
   $("tiles").replaceChildren(...shown.map(([name, value, note]) => html("div", { class: "tile" }, html("dt", {}, name), html("dd", {}, value, html("small", {}, note)))));
 }
 
+function hints(rows, hours) {
+  const told = sum(rows, "nudges");
+  const note = !told ? "Hints are given where REJOINDER_NUDGES is on." : hours ? `${told} in ${short(hours)} h of your talk: ${short(told / hours)} an hour` : `${told}`;
+  charts.nudges.show(rows.map((row) => ({ ...row, kind: row.kind.replace("_", " "), per_hour: hours ? row.nudges / hours : null })), note);
+}
+
 async function board(mine) {
   const found = await tried(() => call("GET", `/api/analytics/dashboard?${query()}`));
   if (!found || mine !== asked) return;
@@ -84,6 +91,7 @@ async function board(mine) {
   tiles(found);
   for (const name of ["sessions", "questions", "latency", "talk"]) charts[name].show(named(filled(found[name])));
   charts.pace.show(named(filled(found.talk)));
+  hints(found.nudges, sum(found.talk, "user_minutes") / 60);
   charts.topics.show(found.topics.slice(0, 10));
   charts.tokens.show(found.answers_by.map((one) => ({ ...one, by: one.model || one.mode })));
   for (const name of ["cost", "feedback"]) charts[name === "cost" ? name : "ratings"].show(named(filled(found[name])));

@@ -10,8 +10,9 @@ from eventlog.sqlite import SqliteLog
 from schemas.answers import Answer, AnswerDelta, AnswerFailed, answer_id_of
 from schemas.base import Record, derive_id
 from schemas.feedback import Feedback
-from schemas.meeting import AgendaMoved, MeetingClosed, MeetingOpened, Participant, ParticipantLeft
+from schemas.meeting import AgendaMoved, Consent, MeetingClosed, MeetingOpened, Participant, ParticipantLeft
 from schemas.memory import MemoryUpdate, Note
+from schemas.nudges import Nudge
 from schemas.questions import Question, QuestionWithdrawn
 from schemas.speech import AudioGap, Caption, SpeakerTurn, TranscriptionLag, Utterance
 from schemas.usage import Usage
@@ -84,6 +85,11 @@ def conversation(session_id: str = "s1", owner: str = "local", began: datetime =
     talk.add("captions", AudioGap, 9.1, track="mic", start_s=8.2, end_s=9.0)
     talk.add("captions", TranscriptionLag, 9.2, track="mic", behind_s=2.5)
     talk.add("captions", TranscriptionLag, 9.3, track="mic", behind_s=0)
+    agreed = {"participant_id": "me", "recorded_by": owner, "method": "spoken", "name": "Me", "how": "nodded twice"}
+    talk.add("meeting", Consent, 9.1, purposes=("captions", "coaching"), given=True, **agreed)
+    talk.add("nudges", Nudge, 9.2, kind="fast", text="Slow down.", measured=181.5, utterance_ids=("u2",), at_s=8.0)
+    talk.add("nudges", Nudge, 9.3, kind="no_result", text="Say what came of it.", utterance_ids=("u2",), at_s=8.0)
+    talk.add("meeting", Consent, 9.4, purposes=("coaching",), given=False, **agreed)
     talk.add("meeting", ParticipantLeft, 9.5, participant_id="ann", at_s=9.5)
     talk.add("meeting", MeetingClosed, 10)
     return talk

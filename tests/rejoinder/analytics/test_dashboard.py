@@ -19,6 +19,7 @@ from schemas.answers import Answer, AnswerDelta, answer_id_of
 from schemas.feedback import Feedback
 from schemas.meeting import AgendaMoved, MeetingClosed, MeetingOpened, Participant
 from schemas.memory import MemoryUpdate, Note
+from schemas.nudges import Nudge
 from schemas.questions import Question
 from schemas.speech import Utterance
 from tests.rejoinder.analytics.facts import Talk
@@ -50,6 +51,9 @@ def meeting(number: int, began: datetime, kind: str, chance: random.Random) -> T
             "utterances", Utterance, at + long, utterance_id=f"u{turn}", start_s=at, end_s=at + long, text=text, **who
         )
         at += long + 0.5
+        if mine and turn % 6 == 1:
+            kind = ("long", "fast", "no_result", "talk_ratio")[chance.randrange(4)]
+            talk.add("nudges", Nudge, at, kind=kind, text="Pause.", utterance_ids=(f"u{turn}",), at_s=at)
         if not mine:
             asked = talk.add(
                 "questions", Question, at, question_id=f"q{turn}", text="And?", kind="wh", start_s=at, end_s=at
@@ -135,6 +139,22 @@ def test_ratings_and_cost_are_told_and_what_has_no_price_is_said(board: Page, cl
     expect(cost).to_contain_text("no price or not told")
     expect(board.locator("#costs tr", has_text="prompt tokens")).to_contain_text("no price")
     expect(board.locator("#costs")).not_to_contain_text("0.00")
+
+
+def test_hints_are_told_by_kind_and_by_hour_of_the_users_own_talk(board: Page, client: httpx.Client) -> None:
+    told = client.get("/api/analytics/dashboard").json()
+    found, hours = told["nudges"], sum(one["user_minutes"] for one in told["talk"]) / 60
+    # Four in each of 26 sessions; the hours are those in which the user speaks.
+    assert sum(one["nudges"] for one in found) == 104
+    hints = board.locator("figure", has_text="Hints on your talk")
+    expect(hints.locator(".note")).to_contain_text(f"104 in {hours:.1f} h of your talk: {104 / hours:.0f} an hour")
+    expect(hints.locator("svg rect")).to_have_count(len(found))
+    hints.locator("summary").click()
+    first = hints.locator("tbody tr").first
+    expect(first).to_contain_text(found[0]["kind"].replace("_", " "))
+    expect(first.locator("td")).to_have_text([str(found[0]["nudges"]), f"{found[0]['nudges'] / hours:.2g}"])
+    board.locator("#range").select_option("7")
+    expect(hints.locator(".note")).not_to_contain_text("104")
 
 
 def test_trends_findings_and_one_session(board: Page) -> None:

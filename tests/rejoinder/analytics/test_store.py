@@ -83,7 +83,7 @@ def test_neither_order_nor_repeats_change_the_tables(tmp_path: Path) -> None:
         "sessions": 2, "participants": 4, "captions": 2, "speaker_turns": 2, "utterances": 4, "questions": 8,
         "withdrawals": 2, "answers": 6, "answer_texts": 2, "notes": 4, "meeting_events": 4, "usage": 2,
         "dead_letters": 0, "flow_lag": 2, "audio_gaps": 2, "caption_lag": 2,
-        "feedback": 2,
+        "feedback": 2, "consents": 6, "nudges": 4,
     }  # fmt: skip
 
 
