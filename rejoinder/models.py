@@ -55,7 +55,7 @@ class Models:
 
         Raises:
             ModelMissing: A chosen model is not installed; the message names the command that adds it.
-            LogUnavailable: The folder of the documents, or the vector server, cannot be used.
+            LogUnavailable: The folder of the documents cannot be used.
         """
         self._settings = settings
         self._local: Any = None
