@@ -183,12 +183,12 @@ class _MemberView:
 
 
 def _check_member(settings: Settings, names: tuple[str, ...], addresses: tuple[str, ...], member: int) -> None:
-    check_roles(settings)
     unknown = [name for name in names if name not in ALL_FLOWS]
     if unknown or not names:
         raise ValueError(f"no flow {', '.join(unknown) or 'named'}; there are {', '.join(ALL_FLOWS)}")
     if not 0 <= member < max(1, len(addresses)):
         raise ValueError(f"member {member} has no address among {len(addresses)}")
+    check_roles(settings)
 
 
 class FlowRole:

@@ -248,7 +248,8 @@ class PassageVectors:
 
     def close(self) -> None:
         """Close the files or connections; an opening that runs is ended first."""
-        self._closing.set()
+        with self._attempts:  # none begins after this
+            self._closing.set()
         self._opener.shutdown(wait=True)
         with self._calls:
             self._close_sessions()
