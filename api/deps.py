@@ -101,7 +101,11 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """Everything an app is built from; `withdrawn` forgets what lies elsewhere and is not agreed to any more."""
+    """Everything an app is built from.
+
+    `notes` gives what whoever runs the engine should know beside the log's notes; `withdrawn` forgets what lies
+    elsewhere and is not agreed to any more.
+    """
 
     log: EventLog
     callers: CallerCheck
@@ -115,6 +119,7 @@ class ApiParts:
     livekit: LiveKitAccess | None = None
     tracer: Tracer | None = None
     hops: Callable[[], Sequence[HopShown]] = lambda: ()
+    notes: Callable[[], Sequence[str]] = lambda: ()
     consent: ConsentRule = "warn"
     withdrawn: Callable[[str, Consent], None] = lambda owner_id, consent: None
 

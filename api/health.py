@@ -51,7 +51,7 @@ async def health(request: Request) -> Any:
         ready=not problems,
         version=door.parts.version,
         problems=problems,
-        notes=list(door.parts.log.notes()),
+        notes=[*door.parts.log.notes(), *door.parts.notes()],
         models=dict(engine.models()),
         flows=[
             FlowShown(

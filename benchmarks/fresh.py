@@ -32,6 +32,7 @@ def measure(folder: Path, documents: int) -> dict[str, float]:
     lying.close()
     began = time.perf_counter()
     store = KnowledgeStore(folder, load_embedder())
+    store.vectors.wait()
     figures = {"documents": float(documents), "all_vectors_s": time.perf_counter() - began}
     began = time.perf_counter()
     titles(store, "What does project 77 cost?")

@@ -1,5 +1,6 @@
 """The command ``rejoinder``; heavy imports wait until a command needs them."""
 
+import gc
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+STARTING = 20_000, 20, 50
+"""When Python looks for garbage: a start makes some hundred thousand objects that stay, and looking through them with
+Python's own numbers was a tenth of it."""
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
@@ -45,6 +50,7 @@ app.add_typer(watch_app)
 @app.callback(invoke_without_command=True)
 def main(*, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Rejoinder: captions in, grounded answers out."""
+    gc.set_threshold(*STARTING)
     if version:
         typer.echo(__version__)
         raise typer.Exit

@@ -59,6 +59,8 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield _clock(settings)
     yield _gpu(settings)
     yield _vectors(settings)
+    if settings.vectors_url:
+        yield _vector_server(settings.vectors_url)
     yield _language_model(settings)
     yield _speech(settings)
     for port in dict.fromkeys((settings.port, settings.qa_port)):
@@ -212,6 +214,16 @@ def _vectors(settings: Settings) -> Check:
     except ModelError as error:
         return Check("text vectors", "fail", str(error))
     return Check("text vectors", "ok", ", ".join(names))
+
+
+def _vector_server(address: str) -> Check:
+    from rejoinder.knowledge.vectors import check_server
+
+    try:
+        check_server(address)
+    except LogError as error:
+        return Check("vector server", "fail", str(error))
+    return Check("vector server", "ok", f"a Chroma server answers at {address}")
 
 
 def _language_model(settings: Settings) -> Check:

@@ -152,6 +152,7 @@ class Engine:
                 routers=(*documents, *more),
                 page_dir=PAGE if (PAGE / "index.html").exists() else None,
                 hops=self.hops,
+                notes=knowledge.vectors.notes,
                 tracer=self.traces,
                 consent=settings.consent,
                 withdrawn=withdrawing(knowledge, VoiceStore(settings.data_dir)),

@@ -51,11 +51,11 @@ class Models:
         Args:
             settings: The settings.
             follows: Another process keeps the documents; here they are only read.
-            writes: A language model is needed.
+            writes: Answers are made here: with a language model, and with vectors of questions and answers.
 
         Raises:
             ModelMissing: A chosen model is not installed; the message names the command that adds it.
-            LogUnavailable: The folder of the documents, or the vector server, cannot be used.
+            LogUnavailable: The folder of the documents cannot be used.
         """
         self._settings = settings
         self._local: Any = None
@@ -64,7 +64,12 @@ class Models:
         folder = settings.data_dir / "knowledge"
         reranker = OnnxReranker(settings.reranker) if settings.reranker else None
         self.knowledge = KnowledgeStore(
-            folder, self.embedder, server=settings.vectors_url, follows=follows, reader=OnnxReader(), reranker=reranker
+            folder,
+            self.embedder,
+            server=settings.vectors_url,
+            follows=follows,
+            reader=OnnxReader() if writes else None,
+            reranker=reranker,
         )
         model = self._language_model() if writes else None
         small = self._local is not None

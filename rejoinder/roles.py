@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from api.app import create_app, create_metrics_app
 from api.deps import ApiParts
@@ -16,18 +16,19 @@ from flows.member import FlowMember, MemberOptions
 from flows.wiring import ALL_FLOWS, FLOWS
 from rejoinder import __version__
 from rejoinder.accounts.keys import KeyStore
-from rejoinder.confirming import confirming_room
 from rejoinder.instance import InstanceLock
-from rejoinder.models import Models
-from rejoinder.models_routes import models_router
 from rejoinder.settings import Settings
-from rejoinder.speech import Speech
 from rejoinder.tracing import open_traces
 from rejoinder.tuning import operators_of
-from rejoinder.voices import SpeakerModels
 from schemas.codec import decode
 from schemas.errors import EngineError, LogError, LogUnavailable, SchemaError
 from schemas.progress import PROGRESS_KEY, FlowBeat, FlowProgress
+
+if TYPE_CHECKING:
+    from flows.confirming import ConfirmingRoom
+    from rejoinder.models import Models
+    from rejoinder.speech import Speech
+    from rejoinder.voices import SpeakerModels
 
 __all__ = ["FlowRole", "ProgressView", "check_roles", "metrics_doors", "open_flow_log"]
 
@@ -212,14 +213,9 @@ class FlowRole:
         self._models: Models | None = None
         self._speech: Speech | None = None
         self._speakers: SpeakerModels | None = None
+        self._confirming: ConfirmingRoom | None = None
         try:
-            if "answers" in names:
-                self._models = Models(settings, follows=True)
-            if "captions" in names:
-                self._speech = Speech(settings)
-            if "speaker_turns" in names:
-                self._speakers = SpeakerModels(settings)
-            confirming = confirming_room(settings) if "questions" in names else None
+            self._load(names)
         except EngineError:
             self.log.close()
             raise
@@ -237,10 +233,29 @@ class FlowRole:
             hearing=self._speech.hearing if self._speech is not None else None,
             voices=self._speakers.voices if self._speakers is not None else None,
             tracer=self.traces,
-            confirming=confirming,
+            confirming=self._confirming,
         )
         self.member = FlowMember(self.log, self._models.answering if self._models is not None else None, options)
         self.view = _MemberView(self.member, self._named(answers))
+
+    def _load(self, names: tuple[str, ...]) -> None:
+        # Imported here: a process pays at its start for what its flows use, and for nothing else.
+        if "answers" in names:
+            from rejoinder.models import Models
+
+            self._models = Models(self.settings, follows=True)
+        if "captions" in names:
+            from rejoinder.speech import Speech
+
+            self._speech = Speech(self.settings)
+        if "speaker_turns" in names:
+            from rejoinder.voices import SpeakerModels
+
+            self._speakers = SpeakerModels(self.settings)
+        if "questions" in names:
+            from rejoinder.confirming import confirming_room
+
+            self._confirming = confirming_room(self.settings)
 
     def _named(self, answers: str) -> dict[str, str]:
         """Name the models in use."""
@@ -253,8 +268,12 @@ class FlowRole:
 
     def doors(self, port: int) -> list[tuple[FastAPI, str, int]]:
         """Give the health page, to be served on a port."""
-        speech = self._speech
-        routers = (models_router(speech.shelf, speech.model),) if speech is not None else ()
+        routers: tuple[APIRouter, ...] = ()
+        if self._speech is not None:
+            from rejoinder.models_routes import models_router
+
+            routers = (models_router(self._speech.shelf, self._speech.model),)
+        models = self._models
         parts = ApiParts(
             log=self.log,
             callers=self.keys,
@@ -262,6 +281,7 @@ class FlowRole:
             version=__version__,
             routers=routers,
             hops=self.member.hops,
+            notes=models.knowledge.vectors.notes if models is not None else lambda: (),
         )
         app = create_app(parts, doors="health")
         return [(app, self.settings.host, port), *metrics_doors(self.settings, app, self._place)]

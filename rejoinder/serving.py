@@ -7,13 +7,15 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from api.app import begin_shutdown
-from rejoinder.engine import Engine
+
+if TYPE_CHECKING:
+    from rejoinder.engine import Engine
 
 __all__ = ["PortTaken", "Served", "serve", "serving"]
 
@@ -151,7 +153,7 @@ def serve(
 
 
 @contextlib.contextmanager
-def serving(engine: Engine) -> Iterator[Served]:
+def serving(engine: "Engine") -> Iterator[Served]:
     """Serve a started engine in a thread while the context lasts."""
     import threading
 

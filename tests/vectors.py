@@ -13,9 +13,9 @@ from tests.support import wait_for
 
 
 @contextmanager
-def vector_server(folder: Path) -> Iterator[str]:
-    """Give the address of a server that keeps its data in a folder."""
-    port = free_addresses(1)[0].rpartition(":")[2]
+def vector_server(folder: Path, port: str = "") -> Iterator[str]:
+    """Give the address of a server that keeps its data in a folder; on any free port unless one is given."""
+    port = port or free_addresses(1)[0].rpartition(":")[2]
     chroma = Path(sys.executable).parent / "chroma"
     with (folder / "chroma.out").open("wb") as out:
         child = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,6 +58,14 @@ class Documents:
             )
             self._connection.execute("COMMIT")
         return [row[0] for row in old]
+
+    def count_pieces(self, counts: Mapping[str, int]) -> None:
+        """Note into how many pieces documents were cut; one that is gone stays gone."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            rows = [(count, document_id) for document_id, count in counts.items()]
+            self._connection.executemany("UPDATE documents SET pieces=? WHERE document_id=?", rows)
+            self._connection.execute("COMMIT")
 
     def piece_count(self) -> int:
         """Give how many pieces all documents have together."""

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
-
-import httpx
-import structlog
 
 from operators.ports import Reranker, SearchScope, TextEmbedder
 from operators.retrieval import fuse
 from operators.words import stems_of
-from rejoinder.knowledge.cutting import CUT_VERSION, Document, passages_of
+from rejoinder.knowledge.cutting import Document, passages_of
 from rejoinder.knowledge.documents import Documents, now_text
 from rejoinder.knowledge.nearness import SentenceVectors
+from rejoinder.knowledge.vectors import PassageVectors
 from rejoinder.knowledge.words import Indexed, WordIndex, index_text, profiles_and_rest
 from schemas.answers import Passage
 from schemas.base import derive_id
@@ -24,15 +21,11 @@ from schemas.errors import LogUnavailable
 
 __all__ = ["KnowledgeStore"]
 
-logger = structlog.get_logger("knowledge")
-
 CANDIDATES = 30
 RERANKED = 20
 """How many a reranker reads."""
-ADD_BATCH = 1_000
 YEAR_WEIGHT = 4.0
 """A position that covers the year asked about comes before passages that merely sound alike."""
-SERVER_S = 10.0
 READER_PREFIXES = ("query: ", "passage: ")
 """With these the weights of the reader were trained (E5, arXiv 2212.03533)."""
 
@@ -41,7 +34,7 @@ class KnowledgeStore:
     """Documents, their passages and the search over them; implements `operators.ports.PassageSearch`.
 
     The text lies in SQLite; Chroma holds the vectors and can be made again from it. A document is found as
-    soon as `add` returns and never again once `delete` has.
+    soon as `add` returns and never again once `delete` has. Whoever needs vectors before they are open waits for them.
     """
 
     def __init__(
@@ -65,10 +58,9 @@ class KnowledgeStore:
             reranker: Puts what both rankings found into order; None = their fused ranks do.
 
         Raises:
-            LogUnavailable: The folder or the server cannot be used.
+            LogUnavailable: The folder cannot be used. A server that is away is told by the notes of `vectors`.
         """
-        self._server, self._version = server, -1
-        self._folder, self._embedder = folder, embedder
+        self._version = -1
         self._documents = Documents(folder / "documents.sqlite3")
         self._lock = threading.RLock()
         self._words: dict[str, WordIndex] = {}
@@ -76,55 +68,8 @@ class KnowledgeStore:
         self._near = SentenceVectors(embedder)
         self._read = SentenceVectors(reader, prefixes=READER_PREFIXES) if reader is not None else self._near
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="search")
-        self._client: Any = None
-        self._sessions: list[Any] = []
-        self._passages: Any = self._open_vectors()
         self._reranker = reranker
-        self._made = f"{embedder.name}, cut {CUT_VERSION}"
-        fresh = self._documents.setting("embedder") == self._made
-        if not follows and not (fresh and self._passages.count() == self._documents.piece_count()):
-            self.rebuild()
-
-    def _open_vectors(self) -> Any:
-        import chromadb
-        from chromadb.config import Settings
-
-        settings = Settings(anonymized_telemetry=False, allow_reset=False)
-        if not self._server:
-            self._client = chromadb.PersistentClient(str(self._folder / "vectors"), settings=settings)
-            return self._collection()
-        try:
-            at = urlsplit(self._server)
-            tls, port = at.scheme == "https", at.port or 8000
-            self._client = chromadb.HttpClient(at.hostname or "", port, ssl=tls, settings=settings)
-            # The client library sets no time limit and closes no connection; both are done on its sessions.
-            servers = (self._client._server, self._client._admin_client._server)  # noqa: SLF001
-            self._sessions = [server._session for server in servers]  # noqa: SLF001
-            for session in self._sessions:
-                session.timeout = SERVER_S
-            return self._collection()
-        except (ValueError, OSError) as error:
-            raise LogUnavailable(f"no Chroma server answers at {self._server}: {type(error).__name__}") from None
-
-    def _collection(self) -> Any:
-        return self._client.get_or_create_collection(
-            "passages", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
-        )
-
-    def rebuild(self) -> None:
-        """Make all vectors again from the documents."""
-        with self._lock:
-            documents = self._documents.everything()
-            self._client.delete_collection("passages")
-            self._passages = self._collection()
-            made = [(document, self._indexed_of(document)) for document in documents]
-            for document, indexed in made:
-                self._documents.put(document, len(indexed))
-            self._index([(document, passage) for document, indexed in made for passage, _ in indexed])
-            self._documents.setting("embedder", self._made)
-            self._words.clear()
-            if documents:
-                logger.info("knowledge_rebuilt", documents=len(documents))
+        self.vectors = PassageVectors(folder / "vectors", embedder, self._documents, server=server, follows=follows)
 
     def add(
         self,
@@ -138,27 +83,25 @@ class KnowledgeStore:
 
         Raises:
             ValueError: The text is empty.
-            LogUnavailable: The vector server does not answer; nothing was stored.
+            LogUnavailable: The vectors cannot be opened, or their server does not answer; nothing was stored.
         """
         if not text.strip():
             raise ValueError("the document holds no text")
         document_id = derive_id(owner_id, collection, title, text)
         document = Document(document_id, owner_id, collection, title, source, text, now_text())
+        self.vectors.wait()  # not under the lock, which those who search by words need
         with self._lock:
             indexed = self._indexed_of(document)
             known = self._documents.get(document_id) is not None
-            replaced = self._documents.put(document, len(indexed))
             try:
-                # Looking for vectors to delete costs as much as adding some; a new document has none.
-                for old in (*replaced, *([document_id] if known else [])):
-                    if old != document_id:
-                        self._indexed.pop(old, None)
-                    self._passages.delete(where={"document_id": old})
-                self._index([(document, passage) for passage, _ in indexed])
-            except httpx.HTTPError as error:
-                self._documents.remove(document_id)
+                # First the vectors: what has no words is not found yet, and is nothing when this fails.
+                self.vectors.put(document, [passage for passage, _ in indexed], known=known)
+            except LogUnavailable:
                 self._indexed.pop(document_id, None)
-                raise LogUnavailable(f"the vector server does not answer: {type(error).__name__}") from None
+                raise
+            for old in self._documents.put(document, len(indexed)):
+                self._indexed.pop(old, None)
+                self.vectors.delete(old)
             self._words.pop(owner_id, None)
         return document
 
@@ -169,24 +112,6 @@ class KnowledgeStore:
             known = [(passage, stems_of(index_text(passage))) for passage in passages_of(document)]
             self._indexed[document.document_id] = known
         return known
-
-    def _index(self, passages: Sequence[tuple[Document, Passage]]) -> None:
-        for begin in range(0, len(passages), ADD_BATCH):
-            part = passages[begin : begin + ADD_BATCH]
-            vectors = self._embedder.embed([index_text(passage) for _, passage in part])
-            self._passages.add(
-                ids=[passage.passage_id for _, passage in part],
-                embeddings=[row.tolist() for row in vectors],
-                metadatas=[
-                    {
-                        "owner_id": document.owner_id,
-                        "document_id": document.document_id,
-                        "collection": document.collection,
-                        "source": document.source,
-                    }
-                    for document, _ in part
-                ],
-            )
 
     def documents(self, owner_id: str) -> list[Document]:
         """Give an owner's documents, newest first."""
@@ -199,11 +124,12 @@ class KnowledgeStore:
 
     def delete(self, owner_id: str, document_id: str) -> bool:
         """Remove one of the owner's documents for good; gives whether it was there."""
+        self.vectors.usable()  # waits, which must not happen under the lock
         with self._lock:
             if self.get(owner_id, document_id) is None:
                 return False
             self._documents.remove(document_id)
-            self._passages.delete(where={"document_id": document_id})
+            self.vectors.delete(document_id)
             self._words.pop(owner_id, None)
             self._indexed.pop(document_id, None)
         return True
@@ -219,7 +145,9 @@ class KnowledgeStore:
                 return known
             documents = self._documents.of_owner(owner_id)
             indexed = [one for document in documents for one in self._indexed_of(document)]
-            made_by = self._made if self._reranker is None else f"{self._made}, {self._reranker.name}"
+            made_by = self.vectors.made_by
+            if self._reranker is not None:
+                made_by = f"{made_by}, {self._reranker.name}"
             identity = derive_id(made_by, *sorted(document.document_id for document in documents))[:16]
             made = self._words[owner_id] = WordIndex(indexed, identity)
             return made
@@ -255,8 +183,11 @@ class KnowledgeStore:
         self, query: str, scope: SearchScope, limit: int, ways: Sequence[str] = ("words", "vectors")
     ) -> list[Passage]:
         """Search and wait; meant for threads that may block. `ways` chooses between words, vectors and both."""
-        words = self._words_of(scope.owner_id)
-        if not query.strip() or not words.mask(scope).any():
+        words = self._lying(scope)
+        if words is not None and "vectors" in ways and query.strip():
+            self.vectors.usable()  # may wait; what was added or deleted meanwhile counts
+            words = self._lying(scope)
+        if words is None or not query.strip():
             return []
         rankings = self._rankings(words, query, scope, ways)
         weights = [1.0] * len(rankings)
@@ -269,6 +200,11 @@ class KnowledgeStore:
         ranked = fuse(rankings, limit, weights)
         return [words.passages[words.by_id[name]].model_copy(update={"score": score}) for name, score in ranked]
 
+    def _lying(self, scope: SearchScope) -> WordIndex | None:
+        """Give the words of an owner; None when nothing of the scope lies there."""
+        words = self._words_of(scope.owner_id)
+        return words if words.mask(scope).any() else None
+
     def _reranked(self, words: WordIndex, query: str, ranked: Sequence[tuple[str, float]], limit: int) -> list[Passage]:
         assert self._reranker is not None  # noqa: S101 - the caller looked
         found = [words.passages[words.by_id[name]] for name, _ in ranked]
@@ -280,34 +216,16 @@ class KnowledgeStore:
         self, words: WordIndex, query: str, scope: SearchScope, ways: Sequence[str], *, resume_only: bool = False
     ) -> list[list[str]]:
         told = words.matching(query, scope, CANDIDATES, resume_only=resume_only) if "words" in ways else []
-        near = self._nearest(query, scope, resume_only=resume_only) if "vectors" in ways else []
+        where = _where(scope, resume_only=resume_only)
+        near = self.vectors.nearest(query, where, CANDIDATES) if "vectors" in ways else []
         # A vector may outlive its document by a moment; what has no words any more is not found.
         return [[words.passages[number].passage_id for number in told], [one for one in near if one in words.by_id]]
 
-    def _nearest(self, query: str, scope: SearchScope, *, resume_only: bool) -> list[str]:
-        where = _where(scope, resume_only=resume_only)
-        vector = self._embedder.embed([query])[0].tolist()
-        with self._lock:
-            try:
-                found = self._passages.query(query_embeddings=[vector], n_results=CANDIDATES, where=where, include=[])
-            except _collection_gone():
-                # The process that keeps the documents made all vectors anew.
-                self._passages = self._collection()
-                found = self._passages.query(query_embeddings=[vector], n_results=CANDIDATES, where=where, include=[])
-            except httpx.HTTPError as error:
-                # Words alone still find most of it; an answer now is worth more than the best passage later.
-                logger.warning("vector_server_silent", kind=type(error).__name__)
-                return []
-        return list(found["ids"][0])
-
     def close(self) -> None:
         """Finish what runs and close the files."""
+        self.vectors.close()  # first: those who search may wait for it to open
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._documents.close()
-        with self._lock:
-            for session in self._sessions:
-                session.close()
-            self._passages, self._client = None, None
 
 
 def _where(scope: SearchScope, *, resume_only: bool) -> dict[str, Any]:
@@ -320,9 +238,3 @@ def _where(scope: SearchScope, *, resume_only: bool) -> dict[str, Any]:
     if rest:
         other = {"$and": [other, {"collection": {"$in": rest}}]}
     return {"$and": [{"owner_id": scope.owner_id}, resume if resume_only else {"$or": [resume, other]}]}
-
-
-def _collection_gone() -> type[Exception]:
-    from chromadb.errors import NotFoundError
-
-    return NotFoundError

@@ -229,33 +229,6 @@ def test_what_cannot_work_in_several_processes_is_refused(tmp_path: Path, kafka_
         assert reason in outcome.output
 
 
-def test_documents_are_found_by_words_while_the_vector_server_is_away(vectors: str, tmp_path: Path) -> None:
-    from models.embedder import load_embedder
-    from operators.ports import SearchScope
-    from rejoinder.knowledge.store import KnowledgeStore
-    from schemas.errors import LogUnavailable
-
-    embedder = load_embedder("onnx", None)
-    keeper = KnowledgeStore(tmp_path, embedder, server=vectors)
-    reader = KnowledgeStore(tmp_path, embedder, server=vectors, follows=True)
-    try:
-        keeper.add("me", "general", "Harbours", "The harbour of Vigo was built in 1881.")
-        assert reader.search_now("harbour Vigo", SearchScope("me"), 3)
-        keeper.rebuild()
-        assert reader.search_now("harbour Vigo", SearchScope("me"), 3), "the vectors were made anew by another process"
-        for store in (keeper, reader):
-            store._passages._client._api_url = "http://127.0.0.1:9/api/v2"
-        assert reader.search_now("harbour Vigo", SearchScope("me"), 3)
-        with pytest.raises(LogUnavailable):
-            keeper.add("me", "general", "Ships", "Ships dock at pier nine.")
-        assert [one.title for one in keeper.documents("me")] == ["Harbours"]
-    finally:
-        keeper.close()
-        reader.close()
-    with pytest.raises(LogUnavailable, match="no Chroma server answers"):
-        KnowledgeStore(tmp_path, embedder, server="http://127.0.0.1:9")
-
-
 def test_a_broker_that_is_away_for_a_while_does_not_cost_the_flows_a_restart(vectors: str, tmp_path: Path) -> None:
     need_java()
     broker = Broker(tmp_path / "broker").start()
