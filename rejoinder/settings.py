@@ -146,8 +146,8 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="CPU threads that work on one stretch of speech together: final captions come sooner where cores are "
-        "free, later where none are. On a GPU they do nothing.",
+        description="CPU threads that work on one stretch of speech together: final captions come sooner where cores "
+        "are free, later where none are. On a GPU they do nothing.",
     )
     speech_beam: int = Field(1, ge=1, le=10, description="Width of the search for the best final text; 1 = greedy.")
     speech_pause_s: float = Field(0.45, ge=0.2, le=3, description="A pause this long ends a caption, seconds.")
