@@ -21,8 +21,6 @@ logger = structlog.get_logger("eventlog")
 
 QUEUED_RECORDS, QUEUED_KBYTES = 50_000, 64 * 1024
 """What may wait for the broker; past it appends are refused at once, so memory is bounded while it is away."""
-
-
 CLOSE_S = 8.0
 """Who stops a process waits about ten seconds before it is killed."""
 

@@ -182,13 +182,12 @@ class _MemberView:
         return [f"flow {flow.name} is not running: {flow.detail}" for flow in self.flows() if not flow.alive]
 
 
-def _check_member(settings: Settings, names: tuple[str, ...], addresses: tuple[str, ...], member: int) -> None:
+def _check_member(names: tuple[str, ...], addresses: tuple[str, ...], member: int) -> None:
     unknown = [name for name in names if name not in ALL_FLOWS]
     if unknown or not names:
         raise ValueError(f"no flow {', '.join(unknown) or 'named'}; there are {', '.join(ALL_FLOWS)}")
     if not 0 <= member < max(1, len(addresses)):
         raise ValueError(f"member {member} has no address among {len(addresses)}")
-    check_roles(settings)
 
 
 class FlowRole:
@@ -204,7 +203,8 @@ class FlowRole:
             ModelMissing: A chosen model is not installed.
             ValueError: No such flow, or `member` has no address.
         """
-        _check_member(settings, names, addresses, member)
+        _check_member(names, addresses, member)
+        check_roles(settings)
         self.settings, self._place = settings, member
         self.traces = open_traces(settings, "-".join(names))
         self._lock = InstanceLock(settings.data_dir, f"flow-{'-'.join(names)}-{member}")

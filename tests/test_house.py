@@ -108,11 +108,17 @@ def test_the_engine_knows_no_product() -> None:
             assert not words.search(path.read_text()), short(path)
 
 
+SET_FOR_NUMPY = 'os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")'
+"""The one line by which a library of others is told something; it reads nothing."""
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     for path in FILES:
         if short(path) != "rejoinder/settings.py":
-            # What is set there for libraries of others is not read by us.
-            assert not re.search(r"os\.(environ(?!\.setdefault)|getenv)", path.read_text()), short(path)
+            text = path.read_text()
+            if short(path) == "rejoinder/__init__.py":
+                text = text.replace(SET_FOR_NUMPY, "")
+            assert not re.search(r"os\.(environ|getenv)", text), short(path)
 
 
 def test_no_dependency_owns_our_package_names() -> None:

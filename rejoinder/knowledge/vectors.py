@@ -47,7 +47,7 @@ def check_server(server: str) -> tuple[str, int, bool]:
         heartbeat = httpx.URL(scheme=at.scheme, host=host, port=port, path="/api/v2/heartbeat")
         httpx.get(heartbeat, timeout=REACH_S).raise_for_status()
     except (ValueError, OSError, httpx.HTTPError, httpx.InvalidURL) as error:
-        raise LogUnavailable(f"no Chroma server answers at {server}: {type(error).__name__}") from None
+        raise _no_answer(server, error) from None
     return host, port, tls
 
 
@@ -107,7 +107,7 @@ class PassageVectors:
         try:
             client: Any = chromadb.HttpClient(host, port, ssl=tls, settings=settings)
         except (ValueError, OSError) as error:
-            raise LogUnavailable(f"no Chroma server answers at {self._server}: {type(error).__name__}") from None
+            raise _no_answer(self._server, error) from None
         # The client library sets no time limit and closes no connection; both are done on its sessions.
         self._sessions = [one._session for one in (client._server, client._admin_client._server)]  # noqa: SLF001
         for session in self._sessions:
@@ -259,6 +259,10 @@ class PassageVectors:
         for session in self._sessions:
             session.close()
         self._sessions = []
+
+
+def _no_answer(server: str, error: Exception) -> LogUnavailable:
+    return LogUnavailable(f"no Chroma server answers at {server}: {type(error).__name__}")
 
 
 def _metadata(document: Document) -> dict[str, str]:

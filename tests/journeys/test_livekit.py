@@ -15,8 +15,8 @@ from eventlog.kafka_client import KafkaOptions, apply_topics
 from rejoinder.settings import Settings
 from tests import speech
 from tests.journeys.engine_child import ChildEngine
-from tests.journeys.test_kafka import need_java
 from tests.kafka.broker import Broker
+from tests.kafka.finding import need_java
 from tests.livekit_server.server import LiveKitServer, speaking
 from tests.models.test_speech import plain
 from tests.sound import chunks, give_up_storing, hiss, loud_s, said_again_s, tone, whole
