@@ -1,7 +1,6 @@
 """Runs flows as one process of a Bytewax cluster: no repair inside, a fault ends the process and all start again."""
 
 import contextlib
-import gc
 import shutil
 import tempfile
 import threading
@@ -21,7 +20,8 @@ from eventlog.records import new_record
 from flows.answering_room import AnsweringRoom
 from flows.captions import Hearing
 from flows.confirming import ConfirmingRoom
-from flows.run import GARBAGE_AFTER, STATE_VERSION
+from flows.garbage import look_less
+from flows.run import STATE_VERSION
 from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, Operators, Wiring
 from operators.answering import Answering
@@ -97,7 +97,7 @@ class FlowMember:
 
     def start(self) -> None:
         """Start; the flows go on where the cluster's last snapshot stands."""
-        gc.set_threshold(*GARBAGE_AFTER)
+        look_less()
         self._thread.start()
         self._beats.start()
 

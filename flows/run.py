@@ -1,7 +1,6 @@
 """Runs the flows in a thread: recovery, restart after a fault, progress, stop."""
 
 import contextlib
-import gc
 import shutil
 import threading
 import time
@@ -20,6 +19,7 @@ from flows.answers import AnswersOptions
 from flows.captions import Hearing
 from flows.confirming import ConfirmingRoom
 from flows.connectors import ReadingState
+from flows.garbage import look_less
 from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, FLOWS, Operators, Wiring
 from operators.answering import Answering
@@ -34,9 +34,6 @@ logger = structlog.get_logger("flows")
 
 STATE_VERSION = 10
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
-GARBAGE_AFTER = 20_000, 20, 50
-"""When Python looks for garbage in a process that runs flows. Their state is trees without cycles, of which every
-record makes a few parts anew: with Python's own numbers a quarter of the work was looking through all sessions."""
 RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 QUICK_FAILURES_BEFORE_FRESH = 3
 PROBE_BYTES = 1_000_000
@@ -90,7 +87,7 @@ class FlowRunner:
 
     def start(self) -> None:
         """Start the thread; the flows go on where their last snapshot stands."""
-        gc.set_threshold(*GARBAGE_AFTER)
+        look_less()
         if self._answering is not None:
             self._room = AnsweringRoom(self._answering, self._options.answers_at_once)
         # A flow that is being started is not one that failed: nobody is to be told so.

@@ -1,6 +1,5 @@
 """The command ``rejoinder``; heavy imports wait until a command needs them."""
 
-import gc
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.garbage import look_less
 from rejoinder import __version__
 from rejoinder.cli_analytics import analytics_app
 from rejoinder.cli_consents import consents_app
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from rejoinder.settings import Settings
 
 __all__ = ["app"]
-
-STARTING = 20_000, 20, 50
-"""When Python looks for garbage: a start makes some hundred thousand objects that stay, and looking through them with
-Python's own numbers was a tenth of it."""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
@@ -50,7 +46,7 @@ app.add_typer(watch_app)
 @app.callback(invoke_without_command=True)
 def main(*, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Rejoinder: captions in, grounded answers out."""
-    gc.set_threshold(*STARTING)
+    look_less()
     if version:
         typer.echo(__version__)
         raise typer.Exit
