@@ -91,6 +91,14 @@ class LogReader(Protocol):
         """Give the offset after the last record as far as is known without asking; None when nothing is known yet."""
         ...
 
+    def wait(self, seconds: float) -> bool:
+        """Wait until there may be more for this reader or for one opened beside it; gives whether there may be.
+
+        At most so many seconds. What another process writes may come without an end to the waiting, so who waits looks
+        now and then all the same.
+        """
+        ...
+
     def commit(self, positions: Mapping[tuple[str, int], int]) -> None:
         """Tell the log how far this reader has come, for those who watch; nothing depends on it."""
         ...
@@ -134,8 +142,11 @@ class EventLog(Protocol):
         """Start `append` without waiting; the future has its result or its error."""
         ...
 
-    def reader(self, group: str) -> LogReader:
-        """Open a reader of whole partitions; what it commits is known under the name of `group`."""
+    def reader(self, group: str, beside: LogReader | None = None) -> LogReader:
+        """Open a reader of whole partitions; what it commits is known under the name of `group`.
+
+        One opened `beside` another is used by the same thread: they share what they hold, and are waited for together.
+        """
         ...
 
     def load(self, key: str) -> None:

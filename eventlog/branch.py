@@ -40,9 +40,9 @@ class BranchLog:
         """Be told of what the branch gets."""
         return self._branch.subscribe(notify)
 
-    def reader(self, group: str) -> LogReader:
+    def reader(self, group: str, beside: LogReader | None = None) -> LogReader:
         """Open a reader of the trunk, under a name of its own, so that the trunk's flows keep theirs."""
-        return self._trunk.reader(f"{group}.branch")
+        return self._trunk.reader(f"{group}.branch", beside)
 
     def load(self, key: str) -> None:
         """Bring a key of the trunk to memory."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import takewhile
 
-from eventlog.base import Appended, LogRecord, NewRecord, Notify
+from eventlog.base import Appended, LogReader, LogRecord, NewRecord, Notify
 from eventlog.checks import tell, what_is_wrong
 from eventlog.direct import DirectReader
 from schemas.errors import KeyErased, LogError, LogUnavailable, OffsetGone
@@ -132,10 +132,10 @@ class InMemoryLog:
             found = [r.offset for r in self._records if r.topic == topic and r.at_s >= at_s]
         return found[0] if found else self.end(topic, partition)
 
-    def reader(self, group: str) -> DirectReader:
+    def reader(self, group: str, beside: LogReader | None = None) -> DirectReader:
         """Open a reader; see `EventLog.reader`."""
         del group
-        return DirectReader(self)
+        return DirectReader(self, beside)
 
     def load(self, key: str) -> None:
         """Every record is at hand already."""

@@ -16,7 +16,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from eventlog.base import Appended, LogRecord, NewRecord, Notify
+from eventlog.base import Appended, LogReader, LogRecord, NewRecord, Notify
 from eventlog.checks import tell, what_is_wrong
 from eventlog.kafka_client import ANSWER_S, ERASED_TOPIC, KafkaOptions, log_error
 from eventlog.kafka_keys import KeyMemory, with_cursors
@@ -248,9 +248,9 @@ class KafkaLog:
         wanted = Wanted(positions or {}, limit, self._first_at.get(key))
         return self._scanner.of_key(key, partition_of(key, self._partitions), topics, wanted)
 
-    def reader(self, group: str) -> KafkaReader:
+    def reader(self, group: str, beside: LogReader | None = None) -> KafkaReader:
         """Open a reader with a consumer of its own; see `EventLog.reader`."""
-        return KafkaReader(self._options, group, self.erased)
+        return KafkaReader(self._options, group, self.erased, beside if isinstance(beside, KafkaReader) else None)
 
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Scan a partition; see `EventLog.read`."""

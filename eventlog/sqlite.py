@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal
 
-from eventlog.base import Appended, LogRecord, NewRecord, Notify
+from eventlog.base import Appended, LogReader, LogRecord, NewRecord, Notify
 from eventlog.checks import tell, what_is_wrong
 from eventlog.direct import DirectReader
 from eventlog.sqlite_readers import Readers
@@ -328,10 +328,10 @@ class SqliteLog:
         found = rows[0][0]
         return found if isinstance(found, int) else self.end(topic, partition)
 
-    def reader(self, group: str) -> DirectReader:
+    def reader(self, group: str, beside: LogReader | None = None) -> DirectReader:
         """Open a reader; see `EventLog.reader`."""
         del group
-        return DirectReader(self)
+        return DirectReader(self, beside)
 
     def load(self, key: str) -> None:
         """Every record is at hand already."""

@@ -27,13 +27,15 @@ class Call:
     """One running answer; `pieces` is filled by the room and emptied by the flow.
 
     The last thing in `pieces` is an `AnswerDone`, or the error that ended the call. Times are of the monotonic clock:
-    when it was asked for, when its turn came, when its first piece came, and when it ended.
+    when it was asked for, when its turn came, when its first piece came, and when it ended; `handed_on` is set by the
+    flow when it took that first piece.
     """
 
     pieces: deque[AnswerText | AnswerDone | EngineError] = field(default_factory=deque)
     started_s: float = field(default_factory=time.monotonic)
     begun_s: float = 0.0
     first_s: float | None = None
+    handed_on: bool = False
     ended_s: float = 0.0
     future: "Future[None] | None" = None
 

@@ -15,7 +15,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from eventlog.base import EventLog, LogReader, LogRecord
 from flows.marks import MARGIN_S, Mark, MarkSender, UpstreamMarks
-from flows.wakes import LateWakes
+from flows.wakes import LateWakes, Rest
 from schemas.errors import OffsetGone
 from schemas.hops import HopCounts
 
@@ -43,11 +43,13 @@ class Reading:
         poll_ms: How often it looks for more while there is traffic.
         upstream: The marks of the flows before, when time travels with the records; None within one process.
         finishing: End where the topics end now, instead of waiting for more.
+        beside: A reader that the same thread uses.
     """
 
     poll_ms: float = 2.0
     upstream: UpstreamMarks | None = None
     finishing: bool = False
+    beside: LogReader | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +107,12 @@ class LogSource:
     ) -> None:
         """Read `topics` for `flow`."""
         self._log, self._topics, self._reading, self._stop, self._options = log, tuple(topics), reading, stop, options
-        self._reader = log.reader(f"rejoinder.{flow}")
+        self._reader = log.reader(f"rejoinder.{flow}", options.beside)
+
+    @property
+    def reader(self) -> LogReader:
+        """What it reads with."""
+        return self._reader
 
     def close(self) -> None:
         """Close the reader that all partitions share; called when the flow has ended."""
@@ -133,9 +140,9 @@ class FlowsSource(FixedPartitionedSource[Read, dict[str, dict[str, int]]]):
     to be noticed. The partitions of one source begin and end their epochs together.
     """
 
-    def __init__(self, flows: Mapping[str, LogSource]) -> None:
-        """Read for these flows, by name."""
-        self._flows = dict(flows)
+    def __init__(self, flows: Mapping[str, LogSource], rest: Rest | None = None) -> None:
+        """Read for these flows, by name; a lone worker has a place to rest."""
+        self._flows, self._rest = dict(flows), rest
 
     def list_parts(self) -> list[str]:
         """Name the partitions, "0", "1", ..."""
@@ -147,34 +154,47 @@ class FlowsSource(FixedPartitionedSource[Read, dict[str, dict[str, int]]]):
         """Open one partition for every flow."""
         del step_id
         state = resume_state or {}
-        return _FlowsPartition(
-            {name: source.open(int(for_part), state.get(name)) for name, source in self._flows.items()}
-        )
+        parts = {name: source.open(int(for_part), state.get(name)) for name, source in self._flows.items()}
+        return _PacedPartition(parts) if self._rest is None else _RestingPartition(parts, self._rest)
 
 
 class _FlowsPartition(StatefulSourcePartition[Read, dict[str, dict[str, int]]]):
+    """One partition for every flow."""
+
     def __init__(self, flows: "dict[str, _Partition]") -> None:
         self._flows = flows
+        self._ended: set[str] = set()
+
+    def _look(self, name: str) -> list[Read]:
+        try:
+            batch = self._flows[name].next_batch()
+        except StopIteration:
+            self._ended.add(name)
+            if len(self._ended) == len(self._flows):
+                raise
+            return []
+        return [(name, batch)] if batch else []
+
+    def snapshot(self) -> dict[str, dict[str, int]]:
+        return {name: part.snapshot() for name, part in self._flows.items()}
+
+
+class _PacedPartition(_FlowsPartition):
+    """Looks again after a pause; so it is where several workers must hear each other meanwhile."""
+
+    def __init__(self, flows: "dict[str, _Partition]") -> None:
+        super().__init__(flows)
         self._due = dict.fromkeys(flows, 0.0)
         self._wakes = LateWakes()
 
     def next_batch(self) -> list[Read]:
         found: list[Read] = []
         now = time.monotonic()
-        for name, due in list(self._due.items()):
-            if due > now:
-                continue
-            part = self._flows[name]
-            try:
-                batch = part.next_batch()
-            except StopIteration:
+        for name in [name for name, due in self._due.items() if due <= now]:
+            found += self._look(name)
+            self._due[name] = now + self._flows[name].pause_s()
+            if name in self._ended:
                 del self._due[name]
-                continue
-            if batch:
-                found.append((name, batch))
-            self._due[name] = now + part.pause_s()
-        if not self._due:
-            raise StopIteration
         if found:
             # What one flow makes of this the next one may find at once.
             self._due = dict.fromkeys(self._due, now)
@@ -185,8 +205,26 @@ class _FlowsPartition(StatefulSourcePartition[Read, dict[str, dict[str, int]]]):
         wait_s = min(self._due.values()) - time.monotonic()
         return datetime.now(UTC) + timedelta(seconds=wait_s) if wait_s > 0 else None
 
-    def snapshot(self) -> dict[str, dict[str, int]]:
-        return {name: part.snapshot() for name, part in self._flows.items()}
+
+class _RestingPartition(_FlowsPartition):
+    """Looks after every rest of its worker, and at once for a flow that had something."""
+
+    def __init__(self, flows: "dict[str, _Partition]", rest: Rest) -> None:
+        super().__init__(flows)
+        self._rest, self._seen = rest, -1
+
+    def next_batch(self) -> list[Read]:
+        found: list[Read] = []
+        rested = self._seen != self._rest.rests
+        self._seen = self._rest.rests
+        for name, part in self._flows.items():
+            if (rested or not part.pause_s()) and name not in self._ended:
+                found += self._look(name)
+        self._rest.looked(bool(found), min(part.pause_s() for part in self._flows.values()))
+        return found
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC)
 
 
 class _Partition:

@@ -90,6 +90,7 @@ class FlowMember:
         self._wiring = Wiring(log, options.operators, self._room, attempt, options.poll_ms, marks=True)
         self._wiring.hearing, self._wiring.voices = options.hearing, options.voices
         self._wiring.tracer, self._wiring.confirming = options.tracer, options.confirming
+        self._wiring.alone = self._members == 1 and options.workers == 1
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._beats = threading.Thread(target=self._beat, name="beats", daemon=True)

@@ -130,7 +130,7 @@ class FlowRunner:
         if not any(where.glob("part-*.sqlite3")):
             init_db_dir(where, 1)
         wiring = Wiring(self._log, self._options.operators, self._room, next_incarnation(where), self._options.poll_ms)
-        self._wiring, wiring.counts = wiring, self._counts
+        self._wiring, wiring.counts, wiring.alone = wiring, self._counts, True
         wiring.stop.raised = self._stopping.is_set()
         wiring.answers, wiring.hearing = self._options.answers, self._options.hearing
         wiring.voices, wiring.tracer = self._options.voices, self._options.tracer

@@ -13,6 +13,7 @@ from flows.heard import SoundTimes
 from flows.logic import Arrived
 from flows.marks import Mark
 from flows.traced import Traced
+from flows.wakes import Rest
 from operators.tracing import Tracer, is_sampled, trace_id_of
 from schemas.answers import Answer, AnswerFailed
 from schemas.audio import AudioChunk
@@ -28,15 +29,20 @@ MOST_TRACES = 200
 
 
 class Watched(StatefulBatchLogic[Arrived | Mark, Any, Any]):
-    """One shard of a flow, counted, and traced where there is a tracer."""
+    """One shard of a flow, counted, and traced where there is a tracer; keeps its worker from resting too long."""
 
-    __slots__ = ("_counts", "_flow", "_inner", "_traces", "_tracing")
+    __slots__ = ("_counts", "_flow", "_inner", "_rest", "_tracing")
 
     def __init__(
-        self, inner: StatefulBatchLogic[Any, Any, Any], flow: str, counts: HopCounts, tracer: Tracer | None
+        self,
+        inner: StatefulBatchLogic[Any, Any, Any],
+        flow: str,
+        counts: HopCounts,
+        tracer: Tracer | None,
+        rest: Rest | None = None,
     ) -> None:
         """Count what `inner` does for `flow`."""
-        self._inner, self._flow, self._counts = inner, flow, counts
+        self._inner, self._flow, self._counts, self._rest = inner, flow, counts, rest
         self._tracing = _Tracing(flow, tracer) if tracer is not None else None
 
     def on_batch(self, values: list[Arrived | Mark]) -> Made:
@@ -76,6 +82,8 @@ class Watched(StatefulBatchLogic[Arrived | Mark, Any, Any]):
     def notify_at(self) -> datetime | None:
         """Give when the shard wants to be woken."""
         wanted: datetime | None = self._inner.notify_at()
+        if self._rest is not None:
+            self._rest.by(wanted)
         return wanted
 
     def snapshot(self) -> Any:
@@ -83,6 +91,8 @@ class Watched(StatefulBatchLogic[Arrived | Mark, Any, Any]):
         return self._inner.snapshot()
 
     def _noted(self, made: Made) -> Made:
+        if self._rest is not None:
+            self._rest.stir()
         if self._flow == "answers":
             for item in made[0]:
                 record = item.record if isinstance(item, Traced) else item
@@ -206,7 +216,11 @@ class _Tracing:
 
 
 def watched(
-    build: Callable[[Any], StatefulBatchLogic[Any, Any, Any]], flow: str, counts: HopCounts, tracer: Tracer | None
+    build: Callable[[Any], StatefulBatchLogic[Any, Any, Any]],
+    flow: str,
+    counts: HopCounts,
+    tracer: Tracer | None,
+    rest: Rest | None = None,
 ) -> Callable[[Any], Watched]:
     """Give a builder of shards whose work is counted and traced."""
-    return lambda snapshot: Watched(build(snapshot), flow, counts, tracer)
+    return lambda snapshot: Watched(build(snapshot), flow, counts, tracer, rest)

@@ -14,12 +14,13 @@ from flows.answers import AnswersLogic, AnswersOptions
 from flows.captions import CaptionsLogic, Hearing
 from flows.clock import FlowClock
 from flows.confirming import ConfirmedLogic, ConfirmingRoom
-from flows.connectors import FlowsSource, LogSource, Read, Reading, ReadingState, StopFlag
+from flows.connectors import IDLE_POLL_MS, FlowsSource, LogSource, Read, Reading, ReadingState, StopFlag
 from flows.logic import SHARDS, SHARDS_ALONE, Arrived, Decoder, OperatorLogic
 from flows.marks import Mark, UpstreamMarks
 from flows.piece_file import PieceFolder
 from flows.sink import LogSink
 from flows.speaker_turns import SpeakerTurnsLogic, Voices
+from flows.wakes import Rest
 from flows.watching import watched
 from models.question_weights import trained_questions
 from operators.base import Operator
@@ -94,7 +95,8 @@ class Wiring:
     In one process all flows share a worker: none of them blocks, and one idle loop costs a quarter of four.
     With `marks` the flow may be one of several processes, and time travels with the records (`flows.marks`). With
     `finishing` the flow ends where its topics end now, its timers fired and its last answers written. Sessions are kept
-    below the folder `pieces`; without one the flow cannot be resumed.
+    below the folder `pieces`; without one the flow cannot be resumed. A worker that is `alone` rests until something
+    comes.
     """
 
     log: EventLog
@@ -103,6 +105,7 @@ class Wiring:
     attempt: int
     poll_ms: float = 2.0
     marks: bool = False
+    alone: bool = False
     answers: AnswersOptions = field(default_factory=AnswersOptions)
     hearing: Hearing | None = None
     voices: Voices | None = None
@@ -116,11 +119,16 @@ class Wiring:
     tracer: Tracer | None = None
     pieces: Path | None = None
     confirming: ConfirmingRoom | None = None
+    rest: Rest | None = None
 
     def dataflow(self, names: tuple[str, ...] = tuple(FLOWS)) -> Dataflow:
         """Put the named flows into one Dataflow; steps are named after them, since state is kept by step name."""
         flow = Dataflow("rejoinder")
-        lying = op.input("in", flow, FlowsSource({name: self._source(ALL_FLOWS[name]) for name in names}))
+        if self.alone:
+            self.rest = Rest(max(self.log.partitions(topic) for name in names for topic in ALL_FLOWS[name].reads))
+        lying = op.input("in", flow, FlowsSource({name: self._source(ALL_FLOWS[name]) for name in names}, self.rest))
+        if self.rest is not None:
+            self.rest.reader = self.sources[0].reader
         for name in names:
             self._add(lying, ALL_FLOWS[name])
         return flow
@@ -135,7 +143,12 @@ class Wiring:
     def _source(self, spec: FlowSpec) -> LogSource:
         reading = self.readings.setdefault(spec.name, ReadingState())
         reading.counts = self.counts.setdefault(spec.name, reading.counts)
-        options = Reading(self.poll_ms, self._upstream(spec) if self.marks and spec.timed else None, self.finishing)
+        upstream = self._upstream(spec) if self.marks and spec.timed else None
+        beside = self.sources[0].reader if self.sources else None
+        poll_ms = (
+            IDLE_POLL_MS if self.rest is not None and self.log.far else self.poll_ms
+        )  # it is told of all that comes
+        options = Reading(poll_ms, upstream, self.finishing, beside)
         source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, options)
         self.sources.append(source)
         return source
@@ -149,7 +162,7 @@ class Wiring:
         arrived: Stream[tuple[str, Arrived | Mark]] = op.flat_map_batch(
             f"{spec.name}-decode", lying, Decoder(self.log, spec.name, reading.counts, self._shards)
         )
-        step = watched(self._builder(spec.name, clock), spec.name, reading.counts, self.tracer)
+        step = watched(self._builder(spec.name, clock), spec.name, reading.counts, self.tracer, self.rest)
         made = op.stateful_batch(f"{spec.name}-step", arrived, step)
         tells = self.marks and any(spec.name in other.after for other in FLOWS.values() if other.timed)
         op.output(f"{spec.name}-out", made, LogSink(self.log, spec.writes, spec.name, reading, tells=tells))

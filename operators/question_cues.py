@@ -152,8 +152,12 @@ def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:
     True
     """
     text = sentence.strip()
-    if is_trap(text):
-        return None
+    cue = _looks_like(text, punctuated=punctuated)
+    # Most sentences look like no question, so what only looks like one is told last.
+    return None if cue is None or is_trap(text) else cue
+
+
+def _looks_like(text: str, *, punctuated: bool) -> Cue | None:
     asked = text.rstrip("\"') ").endswith("?")
     words = text.count(" ") + 1
     if asked:
@@ -163,7 +167,8 @@ def cue_of(sentence: str, *, punctuated: bool) -> Cue | None:
         return Cue("request", 0.85)
     if punctuated:
         return None
-    return _raw(text, words)
+    cue = _raw(text, words)
+    return None if cue is None or _RHETORICAL.search(text) else cue
 
 
 def _asked(text: str, words: int) -> Cue | None:
@@ -182,14 +187,14 @@ def _asked(text: str, words: int) -> Cue | None:
 
 
 def _raw(text: str, words: int) -> Cue | None:
-    if words < 3 or _RHETORICAL.search(text):
+    if words < 3:
         return None
-    if (found := _WH.search(text)) and (_WH_START.match(text) or found.start() == 0):
+    wh = _WH.search(text)
+    if wh is not None and (_WH_START.match(text) or wh.start() == 0):
         return Cue("wh", 0.8)
     if _YES_NO.match(text):
         return Cue("yes_no", 0.75)
     inside = _YES_NO_INSIDE.search(text)
-    wh = _WH.search(text)
     if wh is not None and text[wh.start() :].count(" ") >= 3:
         return Cue("wh", 0.55, wh.start())
     if inside is not None and text[inside.start() :].count(" ") >= 2:

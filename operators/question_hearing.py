@@ -68,7 +68,7 @@ class Hearing:
 
     def seen_of(self, utterance_id: str) -> int | None:
         """Give how many characters of an utterance were looked at; None when none was heard of late."""
-        return dict(self.known).get(utterance_id)
+        return next((chars for known, chars in reversed(self.known) if known == utterance_id), None)
 
     def added(self, said: Utterance) -> Piece | None:
         """Give what an utterance revision adds to what was heard of it; None when it is an old one, met again."""

@@ -154,7 +154,7 @@ class QuestionsOperator:
         if interjected and is_backchannel(piece.text):
             return state, out
         state, taken_back = self._taken_back(state, said, piece, now_s)
-        state = self._add(replace(state, guess=None), said, piece, heard, now_s)
+        state = self._add(state, said, piece, heard, now_s)
         out += taken_back
         state, more = self._settle(state, piece, now_s, goes_on=bool(heard.before))
         return state, out + more
@@ -275,7 +275,7 @@ class QuestionsOperator:
             unended = self.scorer is not None and heard.written and not piece.text.rstrip().endswith(SENTENCE_ENDS)
             settle_s = self.unended_settle_s if unended else self.sure_settle_s if sure else self.settle_s
             turn = replace(turn, sure=sure, due=now_s + settle_s)
-        return replace(state, turn=turn)
+        return replace(state, turn=turn, guess=None)
 
     @staticmethod
     def _held(turn: Turn, cue: Cue) -> Turn:
