@@ -36,7 +36,7 @@ from operators.answering import Answering
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 HOUR_CAPTIONS = int(3600 / EVERY_S)
 APPEND = 500
-EPOCH_S = 0.5
+EPOCH_S = 1.0
 """Seconds between snapshots, as the product has them; results of another `--epoch` are kept beside."""
 
 

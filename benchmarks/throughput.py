@@ -170,7 +170,7 @@ def measured(log: EventLog, pid: int, start: Callable[[Watch], Any], plan: Plan)
         }
 
 
-def runner_of(log: EventLog, recovery: Path, names: Sequence[str] = NAMES, epoch_s: float = 0.5) -> FlowRunner:
+def runner_of(log: EventLog, recovery: Path, names: Sequence[str] = NAMES, epoch_s: float = 1.0) -> FlowRunner:
     """Give the flows with an instant model, recovery on."""
     operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0), memory=MemoryOperator(phases=load_phases()))
     options = FlowOptions(recovery, epoch_s=epoch_s, operators=operators, names=tuple(names))
@@ -247,7 +247,7 @@ def everything(folder: Path, wanted: Sequence[str], plan: Plan) -> dict[str, Any
         return [*mine[:-1], f"{mine[-1]}/{name}", "--recovery", str(folder / name), "--epoch", str(epoch_s)]
 
     commands: dict[str, tuple[str, Callable[[], list[str]], dict[str, str]]] = {
-        "kafka": ("kafka", lambda: ours("kafka", 0.5), {}),
+        "kafka": ("kafka", lambda: ours("kafka", 1.0), {}),
         # quixstreams makes what it did durable every 5 s by default, and a fault repeats as much.
         "kafka_snapshot_5s": ("kafka_snapshot_5s", lambda: ours("kafka_snapshot_5s", 5.0), {}),
     }
@@ -289,7 +289,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--recovery", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--epoch", type=float, default=0.5, help=argparse.SUPPRESS)
+    parser.add_argument("--epoch", type=float, default=1.0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     if options.child:

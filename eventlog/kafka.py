@@ -250,7 +250,9 @@ class KafkaLog:
 
     def reader(self, group: str, beside: LogReader | None = None) -> KafkaReader:
         """Open a reader with a consumer of its own; see `EventLog.reader`."""
-        return KafkaReader(self._options, group, self.erased, beside if isinstance(beside, KafkaReader) else None)
+        return KafkaReader(
+            self._options, group, self.erased, self._scanner.bounds, beside if isinstance(beside, KafkaReader) else None
+        )
 
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Scan a partition; see `EventLog.read`."""

@@ -68,10 +68,19 @@ class KafkaReader:
     """
 
     def __init__(
-        self, options: KafkaOptions, group: str, hidden: Callable[[str], bool], beside: "KafkaReader | None" = None
+        self,
+        options: KafkaOptions,
+        group: str,
+        hidden: Callable[[str], bool],
+        ask: Callable[[str, int, float], tuple[int, int]],
+        beside: "KafkaReader | None" = None,
     ) -> None:
-        """Read as `group`, with the consumer of `beside`; records of keys for which `hidden` holds are left out."""
-        self._options, self._group, self._hidden = options, group, hidden
+        """Read as `group`, with the consumer of `beside`; records of keys for which `hidden` holds are left out.
+
+        `ask` gives the first offset of a partition and the one after its last, and waits so many seconds at most: this
+        reader's own consumer is often busy waiting for records.
+        """
+        self._options, self._group, self._hidden, self._ask = options, group, hidden, ask
         self.shared: SharedConsumer = (
             beside.shared if beside is not None else SharedConsumer(consumer_of(options, "flows"), options.topic)
         )
@@ -116,7 +125,7 @@ class KafkaReader:
         if now < self._look_again:
             return None
         try:
-            low, high = self.shared.ask(lambda consumer: bounds(consumer, self._options, topic, partition, LOOK_S))
+            low, high = self._ask(topic, partition, LOOK_S)
         except LogUnavailable:
             self._away_since = self._away_since or now
             if now - self._away_since > self._options.deliver_s:

@@ -31,12 +31,17 @@ class Wanted:
 
 
 class Scanner:
-    """Reads ranges of partitions for batch work; keeps a few consumers open where the last scans ended."""
+    """Reads ranges of partitions for batch work; keeps a few consumers open where the last scans ended.
+
+    What is only asked of the broker is asked by consumers that read nothing: over a connection, a request waits until
+    the broker has answered the one before, which takes a tenth of a second where there is nothing to read.
+    """
 
     def __init__(self, options: KafkaOptions, hidden: Callable[[str], bool], keep: int = 4) -> None:
         """Scan as the group `scan`, which commits nothing."""
         self._options, self._hidden, self._keep = options, hidden, keep
         self._idle: list[tuple[tuple[str, int, int], Consumer]] = []
+        self._asking: list[Consumer] = []
         self._guard = threading.Lock()
         self._closed = False
 
@@ -64,19 +69,37 @@ class Scanner:
             self._back((topic, partition, ended[0]) if ended else None, consumer)
 
     @contextmanager
-    def _any(self, *, moves: bool = False) -> Iterator[Consumer]:
-        """Lend a consumer; unless it `moves`, the borrower only asks something and it reads on where it was."""
+    def _any(self) -> Iterator[Consumer]:
+        """Lend a consumer that is assigned by the borrower, who takes everything from it again."""
         with self._guard:
             if self._closed:
                 raise LogUnavailable("the log is closed")
-            place, consumer = self._idle.pop() if self._idle else (_NOWHERE, None)
+            _, consumer = self._idle.pop() if self._idle else (_NOWHERE, None)
         consumer = consumer or consumer_of(self._options, "scan")
         good = False
         try:
             yield consumer
             good = True
         finally:
-            self._back((_NOWHERE if moves else place) if good else None, consumer)
+            self._back(_NOWHERE if good else None, consumer)
+
+    @contextmanager
+    def _quick(self) -> Iterator[Consumer]:
+        """Lend a consumer that reads nothing, to ask something."""
+        with self._guard:
+            if self._closed:
+                raise LogUnavailable("the log is closed")
+            consumer = self._asking.pop() if self._asking else None
+        consumer = consumer or consumer_of(self._options, "scan")
+        try:
+            yield consumer
+        finally:
+            with self._guard:
+                kept = len(self._asking) < self._keep and not self._closed
+                if kept:
+                    self._asking.append(consumer)
+            if not kept:
+                consumer.close()
 
     def _back(self, place: tuple[str, int, int] | None, consumer: Consumer) -> None:
         """Keep a consumer for the next scan; without a place it is of no use any more."""
@@ -87,10 +110,10 @@ class Scanner:
         if not kept:
             consumer.close()
 
-    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """Give the first offset of a partition and the one after its last."""
-        with self._any() as consumer:
-            return bounds(consumer, self._options, topic, partition)
+    def bounds(self, topic: str, partition: int, wait_s: float = ANSWER_S) -> tuple[int, int]:
+        """Give the first offset of a partition and the one after its last; see `kafka_reader.bounds`."""
+        with self._quick() as consumer:
+            return bounds(consumer, self._options, topic, partition, wait_s)
 
     def scan(self, topic: str, partition: int, start: int, stop: int) -> Iterator[LogRecord]:
         """Give the records with start <= offset < stop, hidden ones left out.
@@ -135,8 +158,9 @@ class Scanner:
         """Close the consumers."""
         with self._guard:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for _, consumer in idle:
+            open_ = [*(consumer for _, consumer in self._idle), *self._asking]
+            self._idle, self._asking = [], []
+        for consumer in open_:
             consumer.close()
 
     def of_key(self, key: str, partition: int, topics: Sequence[str], wanted: Wanted) -> list[LogRecord]:
@@ -176,7 +200,7 @@ class Scanner:
         found: list[LogRecord] = []
         if not ranges or self._hidden(key):
             return found
-        with self._any(moves=True) as consumer:
+        with self._any() as consumer:
             consumer.assign([TopicPartition(name, partition, ranges[topic][0]) for name, topic in names.items()])
             while left:
                 message: Any = consumer.poll(ANSWER_S)
@@ -203,7 +227,7 @@ class Scanner:
         """Give, by topic, the first offset whose record was made at or after a time."""
         asked = [TopicPartition(self._options.topic(topic), partition, max(1, int(at_s * 1000))) for topic in topics]
         try:
-            with self._any() as consumer:
+            with self._quick() as consumer:
                 answers = consumer.offsets_for_times(asked, timeout=ANSWER_S)
         except KafkaException as error:
             raise log_error(error, "looking a time up") from error

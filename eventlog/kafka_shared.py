@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -13,8 +13,6 @@ from eventlog.base import LogRecord
 from eventlog.kafka_records import RecentIds, record_of
 
 __all__ = ["Followed", "SharedConsumer"]
-
-Answer = TypeVar("Answer")
 
 PAUSE_AT, RESUME_AT = 5_000, 1_000
 TAKE = 500
@@ -175,8 +173,3 @@ class SharedConsumer:
         except KafkaException:
             return None
         return max(high, one.next_fetch) if high >= 0 else None
-
-    def ask(self, call: Callable[[Consumer], Answer]) -> Answer:
-        """Ask the broker something with this consumer, which takes one call at a time."""
-        with self._guard:
-            return call(self._consumer)

@@ -68,7 +68,7 @@ class MemberOptions:
     addresses: tuple[str, ...] = ()
     member: int = 0
     workers: int = 1
-    epoch_s: float = 0.5
+    epoch_s: float = 1.0
     poll_ms: float = 2.0
     answers_at_once: int = 64
     model: str = ""

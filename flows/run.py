@@ -58,7 +58,7 @@ class FlowOptions:
     """
 
     recovery_dir: Path
-    epoch_s: float = 0.5
+    epoch_s: float = 1.0
     poll_ms: float = 2.0
     answers_at_once: int = 64
     operators: Operators = field(default_factory=Operators)

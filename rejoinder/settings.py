@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         description="Address of a Chroma server for the vectors of documents, needed when API and flows run in "
         "processes of their own; empty = in the data folder.",
     )
-    epoch_s: float = Field(0.5, gt=0, le=60, description="Seconds between snapshots of the flows.")
+    epoch_s: float = Field(1.0, gt=0, le=60, description="Seconds between snapshots of the flows.")
     poll_ms: float = Field(2.0, gt=0, le=1000, description="Milliseconds between two looks of a flow for new records.")
     llm: Literal["auto", "off", "local", "server"] = Field(
         "auto",

@@ -1,13 +1,14 @@
 """What every log promises, asked of each of them."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from eventlog import open_log
-from eventlog.base import EventLog, NewRecord
+from eventlog.base import EventLog, LogReader, LogRecord, NewRecord
 from schemas.errors import KeyErased, LogUnavailable, OffsetGone, UnknownTopic
 
 
@@ -210,3 +211,52 @@ def test_trimming_never_takes_a_younger_record(log: EventLog) -> None:
     assert [one.event_id for one in log.read("captions", 0, 0, 9)] == ["e1", "e2", "e3"]
     assert log.trim("captions", 100.5) == 2
     assert log.trim("captions", 500) == 1
+
+
+def read_on(reader: LogReader, start: int, count: int) -> list[str]:
+    """Read from an offset on until so many records came; gives their ids."""
+    found: list[LogRecord] = []
+    end = time.monotonic() + 30
+    while len(found) < count and time.monotonic() < end:
+        more = reader.read("captions", 0, found[-1].offset + 1 if found else start, 99)
+        found += more
+        if not more:
+            reader.wait(0.05)
+    return [record.event_id for record in found]
+
+
+def test_readers_beside_each_other_read_from_places_of_their_own(log: EventLog) -> None:
+    stored = log.append([new(n) for n in range(20)])
+    one = log.reader("one")
+    other, third = log.reader("other", one), log.reader("third", one)
+    try:
+        assert read_on(one, stored[10].offset, 10) == [f"e{n}" for n in range(10, 20)]
+        assert read_on(other, 0, 20) == [f"e{n}" for n in range(20)], "what one has passed, the other has not"
+        assert read_on(third, stored[15].offset, 5) == [f"e{n}" for n in range(15, 20)]
+        end = log.append([new("more")])[0].offset
+        assert [read_on(each, end, 1) for each in (one, other, third)] == [["emore"]] * 3
+        assert all(each.read("captions", 0, end + 1, 9) == [] for each in (one, other, third))
+        one.close()
+        after = log.append([new("last")])[0].offset
+        assert [read_on(each, after, 1) for each in (other, third)] == [["elast"]] * 2
+    finally:
+        other.close()
+        third.close()
+
+
+def test_who_waits_hears_of_what_comes_for_any_of_the_readers_beside_each_other(log: EventLog) -> None:
+    one = log.reader("one")
+    other = log.reader("other", one)
+    try:
+        stored = log.append([new(1)])[0]
+        assert read_on(other, 0, 1) == ["e1"]
+        while one.wait(0.1):
+            pass
+        later = threading.Timer(0.2, lambda: log.append([new(2)]))
+        later.start()
+        assert one.wait(30)
+        later.join()
+        assert read_on(other, stored.offset + 1, 1) == ["e2"]
+    finally:
+        one.close()
+        other.close()

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from eventlog import open_log
-from eventlog.base import NewRecord
+from eventlog.base import LogReader, NewRecord
 from eventlog.kafka_client import KafkaOptions, apply_topics
 from eventlog.opening import kafka_options
 from rejoinder.cli import app
@@ -125,6 +125,68 @@ def test_a_reader_goes_on_where_it_was_and_leaves_repeats_out(kafka_url: str) ->
     finally:
         first.close()
         second.close()
+
+
+def test_a_reader_that_stands_still_holds_those_beside_it_up_and_nothing_is_lost(kafka_single: str) -> None:
+    log = open_log(kafka_single, follow=())
+    try:
+        log.append([NewRecord("captions", "s", f"e{n}", b"x", 5.0) for n in range(7_000)])
+        quick = log.reader("quick")
+        slow = log.reader("slow", quick)
+        assert slow.read("captions", 0, 0, 9) is not None
+        seen: dict[str, int] = {"quick": 0, "slow": 0}
+
+        def go_on(name: str, reader: LogReader) -> bool:
+            seen[name] += len(reader.read("captions", 0, seen[name], 500))
+            quick.wait(0.01)
+            return seen[name] >= 5_000
+
+        wait_for(lambda: go_on("quick", quick))
+        while go_on("quick", quick) and seen["quick"] < 7_000 and quick.wait(0.5):
+            pass
+        assert seen["quick"] < 7_000, "what the slow one has not used is not let grow"
+        wait_for(lambda: go_on("slow", slow) and seen["slow"] == 7_000)
+        wait_for(lambda: go_on("quick", quick) and seen["quick"] == 7_000)
+        quick.close()
+        slow.close()
+    finally:
+        log.close()
+
+
+def test_readers_whose_records_were_trimmed_meanwhile_are_told_and_go_on(kafka_single: str) -> None:
+    log = open_log(kafka_single, follow=())
+    try:
+        log.append([NewRecord("captions", "s", f"e{n}", b"x", 5.0) for n in range(7_000)])
+        one = log.reader("one")
+        other = log.reader("other", one)
+        readers = (one, other)
+
+        def given(reader: LogReader) -> bool:
+            reader.wait(0.01)
+            return len(reader.read("captions", 0, 0, 9_000)) > 5_000
+
+        wait_for(lambda: all([given(one), given(other)]))
+        ends = [reader.read("captions", 0, 0, 9_000)[-1].offset + 1 for reader in readers]
+        assert ends[0] == ends[1] < 7_000, "given until it is too much"
+        assert log.trim("captions", time.time()) == 7_000
+
+        def told(reader: LogReader) -> bool:
+            try:
+                reader.read("captions", 0, ends[0], 9)
+            except OffsetGone:
+                return True
+            return reader.wait(0.01) and False
+
+        assert other.read("captions", 0, ends[1], 9) == []  # both have used what they had
+        for reader in readers:
+            wait_for(lambda r=reader: told(r))
+        log.append([NewRecord("captions", "s", "new", b"x", 5.0)])
+        for reader in readers:
+            found = wait_for(lambda r=reader: r.read("captions", 0, 7_000, 9) or (r.wait(0.1) and False))
+            assert [record.event_id for record in found] == ["new"]
+            reader.close()
+    finally:
+        log.close()
 
 
 def test_topics_are_made_checked_and_never_changed(kafka_address: str) -> None:
