@@ -249,10 +249,9 @@ class KafkaLog:
         return self._scanner.of_key(key, partition_of(key, self._partitions), topics, wanted)
 
     def reader(self, group: str, beside: LogReader | None = None) -> KafkaReader:
-        """Open a reader with a consumer of its own; see `EventLog.reader`."""
-        return KafkaReader(
-            self._options, group, self.erased, self._scanner.bounds, beside if isinstance(beside, KafkaReader) else None
-        )
+        """Open a reader; see `EventLog.reader`."""
+        mine = beside if isinstance(beside, KafkaReader) else None
+        return KafkaReader(self._options, group, self.erased, self._scanner.bounds, mine)
 
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Scan a partition; see `EventLog.read`."""

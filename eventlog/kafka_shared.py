@@ -124,7 +124,8 @@ class SharedConsumer:
     def wait(self, seconds: float) -> bool:
         """Hand out what was fetched, after a wait of at most so long; gives whether anything was since last time."""
         with self._guard:
-            if not self._handed_out:
+            # Without a wait it is no more than a question: in a backlog each reader takes when it has used what it had.
+            if not self._handed_out and seconds > 0:
                 first = self._consumer.poll(seconds)
                 self._take([] if first is None else [first, *self._consumer.consume(TAKE - 1, 0)])
             handed_out, self._handed_out = self._handed_out, False

@@ -136,7 +136,8 @@ def test_after_a_server_that_stood_still_sound_lies_where_it_was_said(server: Li
             wait_for(lambda: _loud_s(settings.log_url, session) > 1.9)
     samples = np.frombuffer(whole(chunks(settings.log_url, session)), "<i2").astype(float)
     loud = np.flatnonzero(samples[: len(samples) // 320 * 320].reshape(-1, 320).std(axis=1) > 1_000)
-    assert abs((loud[-1] - loud[0]) * 0.02 - 1.0 - apart_s) < 0.8
+    # What is measured begins and ends with looks at a busy machine; sound that is laid where it came in is seconds off.
+    assert abs((loud[-1] - loud[0]) * 0.02 - 1.0 - apart_s) < 1.5
 
 
 @pytest.mark.timeout(240)
