@@ -18,8 +18,8 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from eventlog.base import EventLog, LogReader, LogRecord
+from flows.arrivals import bury
 from flows.connectors import StopFlag
-from flows.logic import bury
 from flows.wakes import LateWakes
 from schemas.codec import decode
 from schemas.errors import LogError, OffsetGone, SchemaError

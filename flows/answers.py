@@ -12,10 +12,11 @@ from bytewax.operators import StatefulBatchLogic
 from eventlog.base import EventLog
 from flows.answer_sessions import AnswerSession, Running
 from flows.answering_room import AnsweringRoom, Call
+from flows.arrivals import Arrived, shard_name
 from flows.clock import FlowClock
 from flows.encoded_memory import Lines, lines_read
 from flows.gone import GoneSessions
-from flows.logic import SWEEP_S, Arrived, shard_name
+from flows.logic import SWEEP_S
 from flows.marks import Mark
 from flows.piece_file import CLEAR_S, Piece, PieceFile, PieceFolder, Place
 from operators.answering import AnswerContext, AnswerDone, AnswerText

@@ -12,9 +12,10 @@ from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog
 from eventlog.base import shard_of as log_shard_of
+from flows.arrivals import Arrived
 from flows.clock import FlowClock
 from flows.decoding_room import DecodingRoom, Job
-from flows.logic import FORGET_CLOSED_S, FORGET_IDLE_S, Arrived
+from flows.logic import FORGET_CLOSED_S, FORGET_IDLE_S
 from flows.marks import Mark
 from flows.track_sound import SoundLog, TrackSound
 from operators.audio_tracks import AudioRun, AudioTracks, AudioTracksState

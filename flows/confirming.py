@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 from bytewax.operators import StatefulBatchLogic
 
-from flows.logic import Arrived, OperatorLogic
+from flows.arrivals import Arrived
+from flows.logic import OperatorLogic
 from flows.marks import Mark
 from flows.model_loop import ModelLoop
 from flows.piece_file import Place

@@ -1,45 +1,34 @@
 """Runs an operator inside Bytewax: many sessions per key, timers, snapshots, faults."""
 
-import base64
 import heapq
 import itertools
-import re
+import pickle
 import time
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog
+from flows.arrivals import Arrived, bury, shard_name
 from flows.clock import FlowClock
-from flows.connectors import Read
 from flows.gone import GoneSessions
 from flows.marks import Mark
-from flows.packing import pack, pack_changes, unpack_changed
+from flows.packing import pack, unpack
 from flows.piece_file import CLEAR_S, Piece, PieceFile, PieceFolder, Place
-from flows.sink import DEAD_VALUE_BYTES, append_unless_erased
 from operators.base import Operator
-from schemas.base import Record, derive_id
+from schemas.base import Record
 from schemas.codec import decode
-from schemas.dead_letters import DeadLetter
-from schemas.errors import SchemaError
 from schemas.hops import HopCounts
 from schemas.meeting import MeetingOpened
 
-__all__ = ["SHARDS", "SHARDS_ALONE", "Arrived", "Decoder", "OperatorLogic", "shard_name", "shard_of"]
+__all__ = ["OperatorLogic"]
 
 logger = structlog.get_logger("flows")
 
-SHARDS = 256
-"""Bytewax never forgets a key (it leaves a row per key for ever), so sessions live inside this many keys."""
-SHARDS_ALONE = 32
-"""The same where one worker has all of them: a call costs what several records do, so few calls shall take many."""
-CLOCKS_AGREE_S = 0.2
-"""Clocks of several machines differ by less than this."""
 FORGET_CLOSED_S = 5.0
 """A closed session's state stays this long by the flow's own time, which stands still while something lies unread: what
 was said last is still on its way through the topics, and would else begin the session anew."""
@@ -52,114 +41,29 @@ BACKLOG_S = 1.0
 LOOK_BACKLOG_S = 0.1
 """The same in a backlog, whose timers fire before the records that come after them: every shard would be called
 hundreds of times a second for nothing."""
-NO_SESSION = "no-session"
-"""The key of a dead letter whose record has none that could be a session's."""
-_KEY = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+MOST_STEPS = 32
+"""Of more steps than this within one snapshot the state is written instead."""
+ROOM = 2
+"""A session's steps may take so many times the bytes of its state before that is written again."""
 
 
-class Arrived(NamedTuple):
-    """A record with where it lay and its producer time, seconds since 1970."""
-
-    record: Any
-    topic: str
-    offset: int
-    at_s: float
-    trace: str = ""
-
-
-def shard_name(first: "Arrived | Mark", shards: int) -> str:
-    """Give the key of a shard by anything that came for it."""
-    return str(first.shard) if isinstance(first, Mark) else shard_of(first.record.session_id, shards)
-
-
-def shard_of(session_id: str, shards: int = SHARDS) -> str:
-    """Give the Bytewax key of a session, the same in every process.
-
-    >>> shard_of("a") == shard_of("a")
-    True
-    """
-    return str(zlib.crc32(session_id.encode()) % shards)
-
-
-class Decoder:
-    """Turns log records into ``(shard, Arrived)``; what cannot be read goes to ``dead-letters``."""
-
-    def __init__(self, log: EventLog, flow: str, counts: HopCounts | None = None, shards: int = SHARDS) -> None:
-        """Decode for `flow`, whose sessions live in so many shards."""
-        self._log, self._flow, self._counts, self._shards = log, flow, counts or HopCounts(), shards
-
-    def __call__(self, batch: list[Read]) -> Iterable[tuple[str, Arrived | Mark]]:
-        """Decode what was read for this flow, keeping its order; marks pass through to their shard."""
-        good: list[tuple[str, Arrived | Mark]] = []
-        # A producer whose clock has jumped ahead must not set timers that wait until the others have caught up.
-        now_s = time.time()
-        latest_s, counts = now_s + CLOCKS_AGREE_S, self._counts
-        for lying in itertools.chain.from_iterable(found for flow, found in batch if flow == self._flow):
-            if isinstance(lying, Mark):
-                good.append((str(lying.shard), lying))
-                continue
-            counts.read[lying.topic] = counts.read.get(lying.topic, 0) + 1
-            counts.wait.add(now_s - lying.at_s)
-            try:
-                record = decode(lying.topic, lying.value)
-            except SchemaError as error:
-                counts.buried[lying.topic] = counts.buried.get(lying.topic, 0) + 1
-                bury(
-                    self._log,
-                    self._flow,
-                    lying.key,
-                    lying.topic,
-                    lying.offset,
-                    str(error),
-                    lying.value,
-                    unreadable=True,
-                )
-            else:
-                at_s = min(lying.at_s, latest_s)
-                good.append(
-                    (
-                        shard_of(record.session_id, self._shards),
-                        Arrived(record, lying.topic, lying.offset, at_s, lying.trace),
-                    )
-                )
-        return good
-
-
-def bury(  # noqa: PLR0913, PLR0917 - one letter has this many lines
-    log: EventLog, flow: str, key: str, topic: str, offset: int, reason: str, value: bytes, *, unreadable: bool = False
-) -> None:
-    """Write a dead letter, once however often the record is met.
-
-    What is `unreadable` is so for every flow that reads its topic: the first one to meet it writes the only letter.
-    """
-    # Another program may have written a record whose key can be none of ours.
-    session_id = key if _KEY.fullmatch(key) else NO_SESSION
-    logger.error("record_buried", flow=flow, topic=topic, offset=offset, session_id=session_id, reason=reason)
-    letter = DeadLetter(
-        session_id=session_id,
-        event_id=derive_id(topic, key, offset, "unreadable" if unreadable else flow, "dead"),
-        created_at=datetime.now(UTC),
-        topic=topic,
-        offset=offset,
-        flow=flow,
-        reason=reason,
-        value_base64=base64.b64encode(value[:DEAD_VALUE_BYTES]).decode(),
-    )
-    append_unless_erased(log, "dead-letters", [letter])
+Step = tuple[str, bytes, float] | float
+"""What changed a session: a record of a topic with its bytes and its time, or the time at which a timer fired."""
 
 
 @dataclass(slots=True)
 class _Kept:
     """One session inside a shard; `state` is None while it is only known as it lay in the snapshot.
 
-    `written` is the state of the newest snapshot, to which `room` bytes may be added before it is written whole again.
+    `steps` are what changed it since the newest snapshot, None when its state is to be written; so it is when more than
+    `room` bytes of steps would follow the last time it was.
     """
 
     state: Any
     touched_s: float
     due_s: float | None = None
     closed_s: float | None = None
-    written: Any = None
+    steps: list[Step] | None = None
     room: int = 0
 
 
@@ -171,8 +75,8 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
     however fast it is read; timers between two records fire before the later one, in replay as live.
 
     A shard holds many sessions, and every call costs what it touches: timers lie in a heap, sessions that are over in
-    a queue, and a snapshot packs and writes what changed since the one before: for a session its state, when it was
-    touched, when its timer is due and when it was closed.
+    a queue, and a snapshot writes of the sessions that changed what changed them, now and then their state: to pack
+    that cost an eighth of a caption. Operators are pure: a restart that takes the same steps comes to the same state.
     """
 
     flow: str
@@ -266,14 +170,23 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
             self.counts.buried[arrived.topic] = self.counts.buried.get(arrived.topic, 0) + 1
             bury(self.log, self.flow, arrived.record.session_id, arrived.topic, arrived.offset, reason, value)
             return
-        self._keep(session_id, kept, state, arrived.at_s)
+        self._keep(session_id, kept, state, arrived.at_s, (arrived.topic, arrived.value, arrived.at_s))
         out.extend(made)
 
     def _state(self, session_id: str, kept: _Kept) -> Any:
         """Give a session's state; after a restart it is unpacked at the first record that needs it."""
         if kept.state is None:
-            kept.state = unpack_changed(one[0] for one in self.pieces.pop(session_id))
+            whole, *later = self.pieces.pop(session_id)
+            kept.state = unpack(whole[0])
+            for step in itertools.chain.from_iterable(unpack(one[0]) for one in later):
+                kept.state = self._again(kept.state, step)
         return kept.state
+
+    def _again(self, state: Any, step: Step) -> Any:
+        if isinstance(step, float):
+            return self.operator.tick(state, step)[0]
+        topic, value, at_s = step
+        return self.operator.step(state, decode(topic, value), at_s)[0]
 
     def _fire(self, until_s: float, out: list[Record | Mark]) -> None:
         """Fire the timers that are due up to a time."""
@@ -288,16 +201,20 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
         for _ in range(MAX_TICKS):
             if kept.due_s is None or kept.due_s > until_s:
                 return
-            state, made = self.operator.tick(self._state(session_id, kept), kept.due_s)
             before = kept.due_s
-            self._keep(session_id, kept, state, kept.touched_s)
+            state, made = self.operator.tick(self._state(session_id, kept), before)
+            self._keep(session_id, kept, state, kept.touched_s, before)
             out.extend(made)
             if kept.due_s is not None and kept.due_s <= before:
                 logger.error("timer_did_not_advance", flow=self.flow)
                 kept.due_s = None
 
-    def _keep(self, session_id: str, kept: _Kept, state: Any, at_s: float) -> None:
+    def _keep(self, session_id: str, kept: _Kept, state: Any, at_s: float, step: Step) -> None:
         if state is not kept.state:
+            if kept.steps is not None:
+                kept.steps.append(step)
+                if len(kept.steps) > MOST_STEPS or (not isinstance(step, float) and not step[1]):
+                    kept.steps = None
             kept.state, before, kept.due_s = state, kept.due_s, self.operator.due_s(state)
             self.changed.add(session_id)
             if kept.due_s is not None and kept.due_s != before:
@@ -383,8 +300,12 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
 
 
 def _piece(kept: _Kept) -> Piece:
-    """Pack a session: what became different of its state, or all of it when such changes have grown as large."""
-    changes = pack_changes(kept.state, kept.written) if kept.room > 0 else None
-    packed = pack(kept.state) if changes is None else changes
-    kept.written, kept.room = kept.state, len(packed) if changes is None else kept.room - len(packed)
-    return packed, kept.touched_s, kept.due_s, kept.closed_s, changes is not None
+    """Pack a session: the steps that it took, or its state when those are not known or would grow larger."""
+    packed = pickle.dumps(kept.steps, pickle.HIGHEST_PROTOCOL) if kept.steps is not None else b""
+    if adds := 0 < len(packed) <= kept.room:
+        kept.room -= len(packed)
+    else:
+        packed = pack(kept.state)
+        kept.room = ROOM * len(packed)
+    kept.steps = []
+    return packed, kept.touched_s, kept.due_s, kept.closed_s, adds

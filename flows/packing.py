@@ -8,8 +8,8 @@ name, and times by their seconds.
 import functools
 import pickle
 import pkgutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from operator import attrgetter
@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["pack", "pack_changes", "unpack", "unpack_changed"]
+__all__ = ["pack", "unpack"]
 
 Reducer = Callable[[Any], tuple[Any, ...]]
 
@@ -100,47 +100,3 @@ def pack(state: Any) -> bytes:
 def unpack(packed: bytes) -> Any:
     """Give the state of bytes that `pack` made."""
     return pickle.loads(packed)  # noqa: S301 - our own snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class _Grown:
-    """What was added to a tuple, at its end, or to a frozen set."""
-
-    more: Any
-
-
-def _change(value: Any, old: Any) -> Any:
-    """Give what became different of a field; the old value itself when nothing did."""
-    if value is old or type(value) is not type(old):
-        return value
-    # Tuples are made anew with the same things in them, and one more; to compare those is quick.
-    if type(value) is tuple and value[: len(old)] == old:
-        return old if len(value) == len(old) else _Grown(value[len(old) :])
-    if type(value) is frozenset and value > old:
-        return _Grown(value - old)
-    return value
-
-
-def pack_changes(state: Any, before: Any) -> bytes:
-    """Give the bytes of what became different in the fields of a dataclass; `unpack_changed` puts it together."""
-    changes = {}
-    for name in _kind(_name(type(state)))[1]:
-        old = getattr(before, name)
-        change = _change(getattr(state, name), old)
-        if change is not old:
-            changes[name] = change
-    return pack(changes)
-
-
-def unpack_changed(packed: Iterable[bytes]) -> Any:
-    """Give the state that was packed first, with the changes that were packed after it."""
-    state, *changes = map(unpack, packed)
-    fresh: dict[str, Any] = {}
-    for one in changes:
-        for name, change in one.items():
-            before = fresh.get(name, getattr(state, name))
-            if not isinstance(change, _Grown):
-                fresh[name] = change
-            else:
-                fresh[name] = before + change.more if isinstance(before, tuple) else before | change.more
-    return replace(state, **fresh) if fresh else state

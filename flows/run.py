@@ -32,7 +32,7 @@ __all__ = ["FlowOptions", "FlowRunner"]
 
 logger = structlog.get_logger("flows")
 
-STATE_VERSION = 10
+STATE_VERSION = 11
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
 RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 QUICK_FAILURES_BEFORE_FRESH = 3

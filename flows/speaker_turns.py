@@ -13,9 +13,10 @@ from bytewax.operators import StatefulBatchLogic
 
 from eventlog.base import EventLog
 from eventlog.base import shard_of as log_shard_of
+from flows.arrivals import Arrived
 from flows.captions import SoundNeeds
 from flows.clock import FlowClock
-from flows.logic import FORGET_CLOSED_S, FORGET_IDLE_S, Arrived
+from flows.logic import FORGET_CLOSED_S, FORGET_IDLE_S
 from flows.marks import Mark
 from flows.track_sound import SoundLog, TrackSound
 from flows.voice_room import Listening, VoiceRoom

@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 from bytewax.operators import StatefulBatchLogic
 
+from flows.arrivals import Arrived
 from flows.heard import SoundTimes
-from flows.logic import Arrived
 from flows.marks import Mark
 from flows.traced import Traced
 from flows.wakes import Rest

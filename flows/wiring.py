@@ -8,14 +8,15 @@ from typing import Any
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream
 
-from eventlog.base import EventLog
+from eventlog.base import SHARDS, EventLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic, AnswersOptions
+from flows.arrivals import SHARDS_ALONE, Arrived, Decoder
 from flows.captions import CaptionsLogic, Hearing
 from flows.clock import FlowClock
 from flows.confirming import ConfirmedLogic, ConfirmingRoom
 from flows.connectors import IDLE_POLL_MS, FlowsSource, LogSource, Read, Reading, ReadingState, StopFlag
-from flows.logic import SHARDS, SHARDS_ALONE, Arrived, Decoder, OperatorLogic
+from flows.logic import OperatorLogic
 from flows.marks import Mark, UpstreamMarks
 from flows.piece_file import PieceFolder
 from flows.sink import LogSink

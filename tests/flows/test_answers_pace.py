@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from eventlog.inmemory import InMemoryLog
 from flows.answering_room import AnsweringRoom
 from flows.answers import AnswersLogic
-from flows.logic import Arrived
+from flows.arrivals import Arrived
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
 from schemas.answers import AnswerDelta

@@ -10,8 +10,9 @@ import pytest
 from fastapi.responses import JSONResponse
 
 from eventlog.inmemory import InMemoryLog
+from flows.arrivals import Arrived
 from flows.confirming import ConfirmedLogic, ConfirmingRoom
-from flows.logic import Arrived, OperatorLogic
+from flows.logic import OperatorLogic
 from flows.marks import Mark
 from models.llm import ChatOptions, ChatServer
 from models.local_llm import LocalServer

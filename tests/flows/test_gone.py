@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.inmemory import InMemoryLog
+from flows.arrivals import Arrived
 from flows.clock import FlowClock
 from flows.connectors import ReadingState
 from flows.gone import MOST, GoneSessions
-from flows.logic import FORGET_CLOSED_S, Arrived, OperatorLogic
+from flows.logic import FORGET_CLOSED_S, OperatorLogic
 from flows.piece_file import PieceFolder
 from operators.utterances import UtterancesOperator
 from schemas.meeting import MeetingClosed, MeetingOpened

@@ -11,9 +11,9 @@ import pytest
 
 from eventlog.base import Appended, NewRecord
 from eventlog.inmemory import InMemoryLog
+from flows.arrivals import shard_of
 from flows.clock import FlowClock
 from flows.connectors import ReadingState
-from flows.logic import shard_of
 from flows.marks import Mark
 from flows.sink import MOST_UNDER_WAY, LogSink
 from flows.wiring import FLOWS, Wiring

@@ -20,7 +20,7 @@ from bytewax.testing import run_main
 from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.records import new_record
-from flows.logic import Arrived
+from flows.arrivals import Arrived
 from flows.run import FlowOptions, FlowRunner
 from flows.speaker_turns import THINNED, SpeakerTurnsLogic, Voices, _thin, _Track
 from flows.track_sound import SoundLog, TrackSound

@@ -10,8 +10,8 @@ import pytest
 from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.records import new_record
+from flows.arrivals import Arrived
 from flows.captions import CaptionsLogic
-from flows.logic import Arrived
 from flows.track_sound import SoundLog, TrackSound
 from operators.audio_tracks import AudioRun
 from rejoinder.settings import Settings

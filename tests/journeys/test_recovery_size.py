@@ -11,7 +11,7 @@ import pytest
 from benchmarks.talk import Crowd
 from eventlog import open_log
 from flows import answers, logic
-from flows.logic import SHARDS_ALONE
+from flows.arrivals import SHARDS_ALONE
 from flows.run import FlowOptions, FlowRunner
 from flows.wiring import FLOWS
 from models.fakes import InstantModel, NoPassages

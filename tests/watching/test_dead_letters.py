@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from eventlog import open_log
 from eventlog.base import EventLog, NewRecord
 from eventlog.inmemory import InMemoryLog
-from flows.logic import NO_SESSION, bury
+from flows.arrivals import NO_SESSION, bury
 from operators.utterances import UtterancesOperator
 from rejoinder.accounts.keys import KeyStore
 from rejoinder.cli import app

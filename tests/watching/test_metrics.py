@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.hop_metrics import HopCollector
 from eventlog.base import NewRecord
 from eventlog.inmemory import InMemoryLog
+from flows.arrivals import Decoder
 from flows.connectors import ReadingState
-from flows.logic import Decoder
 from rejoinder.engine import Engine
 from rejoinder.serving import serving
 from rejoinder.settings import Settings
