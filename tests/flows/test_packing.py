@@ -115,7 +115,7 @@ def test_a_session_comes_back_equal_by_the_steps_that_it_took(flow: str, every: 
             )(place)
             assert again.sessions[name].due_s == logic.sessions[name].due_s
             assert again._state(name, again.sessions[name]) == logic.sessions[name].state
-    assert taken >= (2 if every == 1 else 1), "it is not written whole each time"
+    assert taken > 1 or every > 1, "it is not written whole each time"
     assert taken < 60
 
 
