@@ -1,6 +1,5 @@
 """Follows partitions of Kafka for a flow, without ever waiting for the broker."""
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -108,7 +107,7 @@ class KafkaReader:
                 del self._parts[topic, partition]
                 raise log_error(part.failed, f"{topic}/{partition} at {start}")
             self.shared.used(part)
-            return list(itertools.islice(part.ready, limit))
+            return self.shared.given(part, limit)
 
     def wait(self, seconds: float) -> bool:
         """Wait for what the broker gives; see `LogReader.wait`."""

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -156,6 +157,11 @@ class SharedConsumer:
         if place not in self._paused and any(len(one.ready) > PAUSE_AT for one in others):
             self._paused.add(place)
             self._consumer.pause([TopicPartition(*place)])
+
+    def given(self, one: Followed, limit: int) -> list[LogRecord]:
+        """Give the records that were handed out and are not passed yet; another worker may hand out more meanwhile."""
+        with self._guard:
+            return list(islice(one.ready, limit))
 
     def used(self, one: Followed) -> None:
         """Go on with a partition that was paused, when all who follow it have used what they had."""

@@ -183,7 +183,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
         return kept.state
 
     def _again(self, state: Any, step: Step) -> Any:
-        if isinstance(step, float):
+        if not isinstance(step, tuple):
             return self.operator.tick(state, step)[0]
         topic, value, at_s = step
         return self.operator.step(state, decode(topic, value), at_s)[0]
@@ -213,7 +213,7 @@ class OperatorLogic(StatefulBatchLogic[Arrived | Mark, Record | Mark, Place]):
         if state is not kept.state:
             if kept.steps is not None:
                 kept.steps.append(step)
-                if len(kept.steps) > MOST_STEPS or (not isinstance(step, float) and not step[1]):
+                if len(kept.steps) > MOST_STEPS or (isinstance(step, tuple) and not step[1]):
                     kept.steps = None
             kept.state, before, kept.due_s = state, kept.due_s, self.operator.due_s(state)
             self.changed.add(session_id)
