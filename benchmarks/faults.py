@@ -496,7 +496,10 @@ def main() -> None:
     parser.add_argument("--paused", type=float, default=30.0, help="seconds the broker is paused")
     parser.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args()
-    result: dict[str, Any] = {"seed": options.seed, "kills_of_each": options.kills, "at_once": options.at_once}
+    # A run on one log leaves what is known of the other; how often each was killed stands with its recovery times.
+    kept = options.json.read_text() if options.log != "both" and options.json.exists() else ""
+    result: dict[str, Any] = {**(json.loads(kept) if kept.strip() else {}), "seed": options.seed}
+    result["at_once"] = options.at_once
     if options.log in ("embedded", "both"):
         print("embedded", flush=True)
         result["embedded"] = embedded(options.kills, options.seed)
