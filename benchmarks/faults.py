@@ -235,8 +235,9 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 def answered(url: str, session: str) -> dict[str, int]:
     """Give, by question, how many complete answers the API shows."""
-    reply = httpx.get(f"{url}/api/sessions/{session}/answers", timeout=30, trust_env=False).raise_for_status()
-    return Counter(row["question"] for row in reply.json()["answers"] if row["status"] == "complete")
+    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        found = _read(client, f"/api/sessions/{session}/answers", {})
+    return Counter(row["question"] for row in found["answers"] if row["status"] == "complete")
 
 
 def recovery_s(load: Load, number: int, began: float) -> float:
@@ -286,12 +287,21 @@ def _shown(talk: Talk) -> Counter[str]:
     return shown
 
 
+def _read(client: httpx.Client, path: str, params: dict[str, Any], seconds: float = 120.0) -> dict[str, Any]:
+    """Read from the API; where it asks to come again later, as a client should, so that an hour's run is not in vain."""
+    end = time.monotonic() + seconds
+    while (reply := client.get(path, params=params)).status_code == 503 and time.monotonic() < end:
+        time.sleep(float(reply.headers.get("retry-after", "1")))
+    found: dict[str, Any] = reply.raise_for_status().json()
+    return found
+
+
 def _captions(url: str, session: str) -> Iterator[dict[str, Any]]:
     cursor = ""
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         while True:
             asked = {"limit": 1000} | ({"cursor": cursor} if cursor else {})
-            page = client.get(f"/api/sessions/{session}/captions", params=asked).raise_for_status().json()
+            page = _read(client, f"/api/sessions/{session}/captions", asked)
             if not page["captions"]:
                 return
             yield from page["captions"]
