@@ -288,7 +288,7 @@ def _shown(talk: Talk) -> Counter[str]:
 
 
 def _read(client: httpx.Client, path: str, params: dict[str, Any], seconds: float = 120.0) -> dict[str, Any]:
-    """Read from the API; where it asks to come again later, as a client should, so that an hour's run is not in vain."""
+    """Read from the API; where it asks to come again later, as a client should: else an hour's run is in vain."""
     end = time.monotonic() + seconds
     while (reply := client.get(path, params=params)).status_code == 503 and time.monotonic() < end:
         time.sleep(float(reply.headers.get("retry-after", "1")))
