@@ -29,15 +29,13 @@ import structlog
 from benchmarks.talk import EVERY_S, Crowd
 from eventlog import open_log
 from eventlog.base import EventLog, NewRecord
-from flows.run import FlowOptions, FlowRunner
+from flows.run import EPOCH_S, FlowOptions, FlowRunner
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 HOUR_CAPTIONS = int(3600 / EVERY_S)
 APPEND = 500
-EPOCH_S = 1.0
-"""Seconds between snapshots, as the product has them; results of another `--epoch` are kept beside."""
 
 
 def rss_mb() -> float:
@@ -289,7 +287,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--flows", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
-    parser.add_argument("--epoch", type=float, default=EPOCH_S, help="seconds between snapshots")
+    parser.add_argument(
+        "--epoch", type=float, default=EPOCH_S, help="seconds between snapshots; its results are kept beside"
+    )
     options = parser.parse_args()
     if options.flows:
         serve_flows(options.flows, options.folder / "recovery", options.epoch)

@@ -30,7 +30,7 @@ from benchmarks.processes import cpu_s
 from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.records import new_record
-from flows.run import FlowOptions, FlowRunner
+from flows.run import EPOCH_S, FlowOptions, FlowRunner
 from flows.wiring import Operators
 from models.fakes import InstantModel, NoPassages
 from operators.answering import Answering
@@ -170,7 +170,7 @@ def measured(log: EventLog, pid: int, start: Callable[[Watch], Any], plan: Plan)
         }
 
 
-def runner_of(log: EventLog, recovery: Path, names: Sequence[str] = NAMES, epoch_s: float = 1.0) -> FlowRunner:
+def runner_of(log: EventLog, recovery: Path, names: Sequence[str] = NAMES, epoch_s: float = EPOCH_S) -> FlowRunner:
     """Give the flows with an instant model, recovery on."""
     operators = Operators(questions=QuestionsOperator(sure_settle_s=0.0), memory=MemoryOperator(phases=load_phases()))
     options = FlowOptions(recovery, epoch_s=epoch_s, operators=operators, names=tuple(names))
@@ -247,7 +247,7 @@ def everything(folder: Path, wanted: Sequence[str], plan: Plan) -> dict[str, Any
         return [*mine[:-1], f"{mine[-1]}/{name}", "--recovery", str(folder / name), "--epoch", str(epoch_s)]
 
     commands: dict[str, tuple[str, Callable[[], list[str]], dict[str, str]]] = {
-        "kafka": ("kafka", lambda: ours("kafka", 1.0), {}),
+        "kafka": ("kafka", lambda: ours("kafka", EPOCH_S), {}),
         # quixstreams makes what it did durable every 5 s by default, and a fault repeats as much.
         "kafka_snapshot_5s": ("kafka_snapshot_5s", lambda: ours("kafka_snapshot_5s", 5.0), {}),
     }
@@ -289,7 +289,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--recovery", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--epoch", type=float, default=1.0, help=argparse.SUPPRESS)
+    parser.add_argument("--epoch", type=float, default=EPOCH_S, help=argparse.SUPPRESS)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     if options.child:

@@ -21,7 +21,7 @@ from flows.answering_room import AnsweringRoom
 from flows.captions import Hearing
 from flows.confirming import ConfirmingRoom
 from flows.garbage import look_less
-from flows.run import STATE_VERSION
+from flows.run import EPOCH_S, STATE_VERSION
 from flows.speaker_turns import Voices
 from flows.wiring import ALL_FLOWS, Operators, Wiring
 from operators.answering import Answering
@@ -68,7 +68,7 @@ class MemberOptions:
     addresses: tuple[str, ...] = ()
     member: int = 0
     workers: int = 1
-    epoch_s: float = 1.0
+    epoch_s: float = EPOCH_S
     poll_ms: float = 2.0
     answers_at_once: int = 64
     model: str = ""

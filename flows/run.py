@@ -34,6 +34,8 @@ logger = structlog.get_logger("flows")
 
 STATE_VERSION = 11
 """Grows when a step's name or its pickled state changes: old snapshots are then left aside and the log is read anew."""
+EPOCH_S = 1.0
+"""Seconds between snapshots where nobody says otherwise."""
 RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 QUICK_FAILURES_BEFORE_FRESH = 3
 PROBE_BYTES = 1_000_000
@@ -58,7 +60,7 @@ class FlowOptions:
     """
 
     recovery_dir: Path
-    epoch_s: float = 1.0
+    epoch_s: float = EPOCH_S
     poll_ms: float = 2.0
     answers_at_once: int = 64
     operators: Operators = field(default_factory=Operators)

@@ -146,9 +146,8 @@ class Wiring:
         reading.counts = self.counts.setdefault(spec.name, reading.counts)
         upstream = self._upstream(spec) if self.marks and spec.timed else None
         beside = self.sources[0].reader if self.sources else None
-        poll_ms = (
-            IDLE_POLL_MS if self.rest is not None and self.log.far else self.poll_ms
-        )  # it is told of all that comes
+        # A worker that rests is told of all that comes to a far log.
+        poll_ms = IDLE_POLL_MS if self.rest is not None and self.log.far else self.poll_ms
         options = Reading(poll_ms, upstream, self.finishing, beside)
         source = LogSource(self.log, spec.name, spec.reads, reading, self.stop, options)
         self.sources.append(source)

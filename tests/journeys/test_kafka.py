@@ -3,6 +3,8 @@
 import json
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from eventlog import open_log
-from eventlog.base import LogReader, NewRecord
+from eventlog.base import EventLog, LogReader, NewRecord
 from eventlog.kafka_client import KafkaOptions, apply_topics
 from eventlog.opening import kafka_options
 from rejoinder.cli import app
@@ -127,12 +129,23 @@ def test_a_reader_goes_on_where_it_was_and_leaves_repeats_out(kafka_url: str) ->
         second.close()
 
 
-def test_a_reader_that_stands_still_holds_those_beside_it_up_and_nothing_is_lost(kafka_single: str) -> None:
-    log = open_log(kafka_single, follow=())
+@contextmanager
+def beside_each_other(url: str) -> Iterator[tuple[EventLog, LogReader, LogReader]]:
+    """Give a log of 7,000 captions and two readers beside each other."""
+    log = open_log(url, follow=())
     try:
         log.append([NewRecord("captions", "s", f"e{n}", b"x", 5.0) for n in range(7_000)])
-        quick = log.reader("quick")
-        slow = log.reader("slow", quick)
+        one = log.reader("one")
+        other = log.reader("other", one)
+        yield log, one, other
+        one.close()
+        other.close()
+    finally:
+        log.close()
+
+
+def test_a_reader_that_stands_still_holds_those_beside_it_up_and_nothing_is_lost(kafka_single: str) -> None:
+    with beside_each_other(kafka_single) as (_, quick, slow):
         assert slow.read("captions", 0, 0, 9) is not None
         seen: dict[str, int] = {"quick": 0, "slow": 0}
 
@@ -147,19 +160,11 @@ def test_a_reader_that_stands_still_holds_those_beside_it_up_and_nothing_is_lost
         assert seen["quick"] < 7_000, "what the slow one has not used is not let grow"
         wait_for(lambda: go_on("slow", slow) and seen["slow"] == 7_000)
         wait_for(lambda: go_on("quick", quick) and seen["quick"] == 7_000)
-        quick.close()
-        slow.close()
-    finally:
-        log.close()
 
 
 def test_readers_whose_records_were_trimmed_meanwhile_are_told_and_go_on(kafka_single: str) -> None:
-    log = open_log(kafka_single, follow=())
-    try:
-        log.append([NewRecord("captions", "s", f"e{n}", b"x", 5.0) for n in range(7_000)])
-        one = log.reader("one")
-        other = log.reader("other", one)
-        readers = (one, other)
+    with beside_each_other(kafka_single) as (log, *readers):
+        one, other = readers
 
         def given(reader: LogReader) -> bool:
             reader.wait(0.01)
@@ -184,9 +189,6 @@ def test_readers_whose_records_were_trimmed_meanwhile_are_told_and_go_on(kafka_s
         for reader in readers:
             found = wait_for(lambda r=reader: r.read("captions", 0, 7_000, 9) or (r.wait(0.1) and False))
             assert [record.event_id for record in found] == ["new"]
-            reader.close()
-    finally:
-        log.close()
 
 
 def test_topics_are_made_checked_and_never_changed(kafka_address: str) -> None:
