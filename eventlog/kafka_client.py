@@ -1,7 +1,9 @@
 """How this process reaches Kafka: the address, its security, its errors and its topics."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -11,11 +13,11 @@ from schemas.topics import MAX_RECORD_BYTES, TOPICS, Topic
 __all__ = [
     "ERASED_TOPIC",
     "LAYOUT_TOPIC",
-    "SETTLING",
     "KafkaOptions",
     "TopicReport",
     "apply_topics",
     "log_error",
+    "settled",
     "topics_there",
     "wanted_configs",
 ]
@@ -29,7 +31,7 @@ LAYOUT_TOPIC = "layout"
 ANSWER_S = 10.0
 """How long a request to the broker may take before the log counts as unavailable."""
 
-SETTLING = frozenset(
+_SETTLING = frozenset(
     {
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -37,9 +39,15 @@ SETTLING = frozenset(
         KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the client library's own codes begin so
         KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
         KafkaError.OFFSET_NOT_AVAILABLE,
+        # The first request of a client that knew the partition before its broker was restarted.
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 """What a partition answers for a moment after it was made or its broker was restarted."""
+_AGAIN_S = 0.05
+
+Given = TypeVar("Given")
 
 _PROTOCOLS = {"plaintext": "PLAINTEXT", "tls": "SSL", "sasl_plaintext": "SASL_PLAINTEXT", "sasl_tls": "SASL_SSL"}
 _ROOM_FOR_HEADERS = 64 * 1024
@@ -120,6 +128,22 @@ def log_error(error: KafkaError | KafkaException, what: str) -> LogError:
     if code in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):  # noqa: SLF001
         return OffsetGone(f"{what}: {text}")
     return LogUnavailable(f"{what}: {text}")
+
+
+def settled(ask: Callable[[float], Given], what: str, wait_s: float = ANSWER_S) -> Given:
+    """Ask a broker, with the seconds the answer may take; again while the partition is only settling.
+
+    Raises:
+        LogUnavailable: It did not answer within `wait_s` seconds.
+    """
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            return ask(max(0.1, end - time.monotonic()))
+        except KafkaException as error:
+            if error.args[0].code() not in _SETTLING or time.monotonic() > end:
+                raise log_error(error, what) from error
+            time.sleep(_AGAIN_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from eventlog.base import LogRecord
-from eventlog.kafka_client import ANSWER_S, SETTLING, KafkaOptions, log_error
+from eventlog.kafka_client import ANSWER_S, KafkaOptions, log_error, settled
 from eventlog.kafka_shared import Followed, SharedConsumer
 from schemas.errors import LogUnavailable, OffsetGone
 
@@ -46,18 +46,11 @@ def bounds(
     Raises:
         LogUnavailable: It did not answer within `wait_s` seconds.
     """
-    end = time.monotonic() + wait_s
-    while True:
-        try:
-            low, high = consumer.get_watermark_offsets(
-                TopicPartition(options.topic(topic), partition), timeout=max(0.1, end - time.monotonic())
-            )
-        except KafkaException as error:
-            if error.args[0].code() not in SETTLING or time.monotonic() > end:
-                raise log_error(error, f"{topic}/{partition}") from error
-            time.sleep(0.05)
-        else:
-            return low, high
+    place = TopicPartition(options.topic(topic), partition)
+    low, high = settled(
+        lambda seconds: consumer.get_watermark_offsets(place, timeout=seconds), f"{topic}/{partition}", wait_s
+    )
+    return low, high
 
 
 class KafkaReader:

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from eventlog.base import LogRecord
-from eventlog.kafka_client import ANSWER_S, KafkaOptions, log_error
+from eventlog.kafka_client import ANSWER_S, KafkaOptions, log_error, settled
 from eventlog.kafka_reader import bounds, consumer_of
 from eventlog.kafka_records import RecentIds, record_of
 from schemas.errors import LogUnavailable, OffsetGone
@@ -226,15 +226,17 @@ class Scanner:
     def offsets_at(self, partition: int, topics: Sequence[str], at_s: float) -> dict[str, int]:
         """Give, by topic, the first offset whose record was made at or after a time."""
         asked = [TopicPartition(self._options.topic(topic), partition, max(1, int(at_s * 1000))) for topic in topics]
-        try:
-            with self._quick() as consumer:
-                answers = consumer.offsets_for_times(asked, timeout=ANSWER_S)
-        except KafkaException as error:
-            raise log_error(error, "looking a time up") from error
+
+        def ask(seconds: float) -> list[TopicPartition]:
+            answers = consumer.offsets_for_times(asked, timeout=seconds)
+            if wrong := next((answer.error for answer in answers if answer.error is not None), None):
+                raise KafkaException(wrong)
+            return answers
+
+        with self._quick() as consumer:
+            answers = settled(ask, "looking a time up")
         found = {}
         for topic, answer in zip(topics, answers, strict=True):
-            if answer.error is not None:
-                raise log_error(answer.error, f"{topic}/{partition}")
             found[topic] = answer.offset if answer.offset >= 0 else self.bounds(topic, partition)[1]
         return found
 
