@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["StreamClock"]
+__all__ = ["WINDOW_S", "StreamClock"]
 
 BEGIN_S = 0.06
 STEADY_S = 0.2

@@ -12,6 +12,7 @@ import pytest
 from eventlog import open_log
 from eventlog.base import EventLog
 from eventlog.kafka_client import KafkaOptions, apply_topics
+from operators.stream_clock import WINDOW_S
 from rejoinder.settings import Settings
 from tests import speech
 from tests.journeys.engine_child import ChildEngine
@@ -124,6 +125,7 @@ def test_after_a_server_that_stood_still_sound_lies_where_it_was_said(server: Li
         session = open_session(client)
         with speaking(client, session, "ann") as ann:
             _heard(settings.log_url, session)
+            began = time.monotonic()
             ann.do(_say(tmp_path, 1.0))
             said = time.monotonic()
             wait_for(lambda: _loud_s(settings.log_url, session) > 0.9)
@@ -131,13 +133,18 @@ def test_after_a_server_that_stood_still_sound_lies_where_it_was_said(server: Li
             wait_for(lambda: time.monotonic() - said > 6)
             server.send(signal.SIGCONT)
             _heard(settings.log_url, session)
+            heard = time.monotonic()
+            # On a busy machine sound is lost within the stream too; that is known after two seconds of late sound.
+            wait_for(lambda: time.monotonic() - heard > WINDOW_S + 1)
+            again = time.monotonic()
             ann.do(_say(tmp_path, 1.0))
-            apart_s = time.monotonic() - said
+            ended = time.monotonic()
             wait_for(lambda: _loud_s(settings.log_url, session) > 1.9)
     samples = np.frombuffer(whole(chunks(settings.log_url, session)), "<i2").astype(float)
     loud = np.flatnonzero(samples[: len(samples) // 320 * 320].reshape(-1, 320).std(axis=1) > 1_000)
-    # What is measured begins and ends with looks at a busy machine; sound that is laid where it came in is seconds off.
-    assert abs((loud[-1] - loud[0]) * 0.02 - 1.0 - apart_s) < 1.5
+    quiet_s = np.diff(loud).max() * 0.02
+    # A participant on a busy machine takes longer than a second to say a second, so less is known of the silence then.
+    assert again - said - 0.8 < quiet_s < ended - began - 2.0 + 0.8
 
 
 @pytest.mark.timeout(240)
