@@ -18,6 +18,8 @@ BEFORE = 5_000
 """Records before a position whose ids are read, so that repeats just after it are known as such."""
 LOOK_S = 1.0
 """A reader asks that long where a partition begins, and again after as long; the flow's timers run between."""
+COMMIT_S = 5.0
+"""To commit is to write, once for each partition: at every snapshot records would wait behind it."""
 
 
 def consumer_of(options: KafkaOptions, group: str, reset: str = "error") -> Consumer:
@@ -81,7 +83,8 @@ class KafkaReader:
         self._parts: dict[tuple[str, int], Followed] = {}
         self._guard = threading.Lock()
         self._committer: Consumer | None = None
-        self._away_since = self._look_again = 0.0
+        self._positions: dict[tuple[str, int], int] = {}
+        self._away_since = self._look_again = self._commit_again = 0.0
 
     def read(self, topic: str, partition: int, start: int, limit: int) -> list[LogRecord]:
         """Give what is at hand; see `LogReader.read`."""
@@ -140,10 +143,19 @@ class KafkaReader:
         return self.shared.end(part) if part is not None else None
 
     def commit(self, positions: Mapping[tuple[str, int], int]) -> None:
-        """Commit positions for lag monitoring, without waiting; nothing depends on them."""
+        """Commit positions for lag monitoring, without waiting and no more often than lags are looked at."""
+        with self._guard:
+            self._positions.update(positions)
+            if time.monotonic() >= self._commit_again:
+                self._tell_positions()
+
+    def _tell_positions(self) -> None:
+        self._commit_again = time.monotonic() + COMMIT_S
         if self._committer is None:
             self._committer = consumer_of(self._options, self._group)
-        places = [TopicPartition(self._options.topic(topic), number, at) for (topic, number), at in positions.items()]
+        places = [
+            TopicPartition(self._options.topic(topic), number, at) for (topic, number), at in self._positions.items()
+        ]
         with suppress(KafkaException):
             self._committer.commit(offsets=places, asynchronous=True)
 
@@ -153,5 +165,7 @@ class KafkaReader:
             self.shared.unfollow(part)
         self._parts.clear()
         self.shared.leave()
+        if self._positions:
+            self._tell_positions()
         if self._committer is not None:
             self._committer.close()

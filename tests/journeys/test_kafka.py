@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from eventlog import open_log
 from eventlog.base import EventLog, LogReader, NewRecord
 from eventlog.kafka_client import KafkaOptions, apply_topics
+from eventlog.kafka_reader import consumer_of
 from eventlog.opening import kafka_options
 from rejoinder.cli import app
 from rejoinder.settings import Settings
@@ -127,6 +129,29 @@ def test_a_reader_goes_on_where_it_was_and_leaves_repeats_out(kafka_url: str) ->
     finally:
         first.close()
         second.close()
+
+
+def test_how_far_a_reader_has_come_is_told_to_kafkas_own_tools(kafka_url: str) -> None:
+    log = open_log(kafka_url, follow=())
+    options = kafka_options(kafka_url)
+    asking = consumer_of(options, "rejoinder.told")
+
+    def told() -> list[int]:
+        places = [TopicPartition(options.topic("captions"), number) for number in (0, 1)]
+        return [place.offset for place in asking.committed(places, timeout=10)]
+
+    try:
+        reader = log.reader("rejoinder.told")
+        reader.commit({("captions", 0): 3})
+        wait_for(lambda: told()[0] == 3)
+        # Soon after each other they are told together, the last ones at the end.
+        reader.commit({("captions", 0): 4})
+        reader.commit({("captions", 1): 7})
+        reader.close()
+        assert told() == [4, 7]
+    finally:
+        asking.close()
+        log.close()
 
 
 @contextmanager
