@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["quit_key"]
 
-QUIT = b"qQ"
+QUIT = b"qQ\x03"
+NONE = b"\0"
+"""Linux: no key has this meaning."""
 
 
 @contextlib.contextmanager
 def quit_key() -> Iterator[Callable[[float], bool]]:
-    """Give a function that waits so many seconds, and says True at once when q was pressed.
+    """Give a function that waits so many seconds, and says True at once when q or Ctrl-C was pressed.
 
     Keys come singly and unseen while the context lasts; afterwards the terminal is as it was. Where the input is no
     terminal the function only waits.
@@ -26,7 +28,11 @@ def quit_key() -> Iterator[Callable[[float], bool]]:
         return
     place = sys.stdin.fileno()
     before = termios.tcgetattr(place)
-    tty.setcbreak(place)  # Ctrl-C stays a signal
+    tty.setcbreak(place)
+    # Ctrl-C comes as a key: as a signal it is lost where it meets a destructor, whose exceptions Python ignores.
+    mode = termios.tcgetattr(place)
+    mode[6][termios.VINTR] = NONE
+    termios.tcsetattr(place, termios.TCSADRAIN, mode)
     try:
         yield lambda seconds: _pressed(place, seconds)
     finally:
