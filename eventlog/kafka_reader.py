@@ -49,10 +49,9 @@ def bounds(
         LogUnavailable: It did not answer within `wait_s` seconds.
     """
     place = TopicPartition(options.topic(topic), partition)
-    low, high = settled(
+    return settled(
         lambda seconds: consumer.get_watermark_offsets(place, timeout=seconds), f"{topic}/{partition}", wait_s
     )
-    return low, high
 
 
 class KafkaReader:

@@ -234,7 +234,7 @@ class Scanner:
             return answers
 
         with self._quick() as consumer:
-            answers = settled(ask, "looking a time up")
+            answers = settled(ask, f"looking a time up in partition {partition}")
         found = {}
         for topic, answer in zip(topics, answers, strict=True):
             found[topic] = answer.offset if answer.offset >= 0 else self.bounds(topic, partition)[1]

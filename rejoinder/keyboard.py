@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 __all__ = ["quit_key"]
 
 QUIT = b"qQ\x03"
-NONE = b"\0"
-"""Linux: no key has this meaning."""
 
 
 @contextlib.contextmanager
@@ -28,12 +26,12 @@ def quit_key() -> Iterator[Callable[[float], bool]]:
         return
     place = sys.stdin.fileno()
     before = termios.tcgetattr(place)
-    tty.setcbreak(place)
-    # Ctrl-C comes as a key: as a signal it is lost where it meets a destructor, whose exceptions Python ignores.
-    mode = termios.tcgetattr(place)
-    mode[6][termios.VINTR] = NONE
-    termios.tcsetattr(place, termios.TCSADRAIN, mode)
     try:
+        tty.setcbreak(place)
+        # Ctrl-C comes as a key: as a signal it is lost where it meets a destructor, whose exceptions Python ignores.
+        mode = termios.tcgetattr(place)
+        mode[6][termios.VINTR] = bytes([os.fpathconf(place, "PC_VDISABLE")])
+        termios.tcsetattr(place, termios.TCSADRAIN, mode)
         yield lambda seconds: _pressed(place, seconds)
     finally:
         termios.tcsetattr(place, termios.TCSADRAIN, before)
